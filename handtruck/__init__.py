@@ -1,0 +1,1 @@
+"""handtruck: the S3 client for structured concurrency."""

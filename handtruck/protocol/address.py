@@ -1,0 +1,225 @@
+"""Where a request goes: endpoint + object name → host and raw target.
+
+The only percent-encoding of the package happens here. S3's canonical URI is one encoding of the raw key, with no
+normalising: what is built here is what is signed and what is sent, byte for byte.
+
+* The target is the endpoint's path joined with the object name. Nothing ever moves the bucket about.
+* Which part of it *is* the bucket matters for errors, listings and copies only. It is, in this order: what
+  ``bucket=`` and ``addressing=`` say, the last segment of the URL's path, the label AWS's hosts begin with, the
+  first segment of the name.
+* Names that are not text survive: what ``surrogateescape`` decoded (a listing, ``os.fsdecode``) is encoded back.
+
+Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html (canonical URI),
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html, RFC 3986.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Addressing = Literal["auto", "path", "virtual"]
+"""Where the bucket stands: found out, in the URL's path or the name, or in the host."""
+
+Query = tuple[tuple[str, str | None], ...]
+"""Names and values, not encoded. None stands for a sub-resource without a value (``?uploads``)."""
+
+_AWS_HOST: Final = re.compile(
+    r"(?:(?P<bucket>.+)\.)?s3(?:-fips|-accelerate)?(?:\.dualstack)?"
+    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?"
+)
+_WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """One place on the server: the encoded path that is signed and sent, and what it means.
+
+    ``bucket`` is None where it cannot be known; ``key`` is empty where the name has none.
+    """
+
+    path: str
+    bucket: str | None
+    key: str
+
+    def __str__(self) -> str:
+        """``bucket/key``, for people."""
+        return "/".join(part for part in (self.bucket, self.key) if part) or "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A parsed endpoint: where the server is and what its URL says about the bucket.
+
+    Attributes:
+        origin: ``scheme://host[:port]``, never a user or a password.
+        path: percent-encoded, without a trailing slash; mostly empty.
+        bucket: the bucket the URL itself names, or None.
+        fixed: True where every name is a key of one bucket (which may be unknown by name).
+        region: the region an AWS host names, or None.
+    """
+
+    origin: str
+    path: str
+    bucket: str | None
+    fixed: bool
+    region: str | None
+
+    @property
+    def secure(self) -> bool:
+        """The road is https."""
+        return self.origin.startswith("https:")
+
+    @property
+    def authority(self) -> str:
+        """``host[:port]``, for messages."""
+        return self.origin.partition("//")[2]
+
+    def locate(self, name: str) -> Location:
+        """Where the object called ``name`` lives.
+
+        One leading slash is dropped where the bucket is part of the name; elsewhere it belongs to the key.
+
+        Raises:
+            UsageError: the name cannot be encoded.
+        """
+        if self.fixed:
+            return Location(path=f"{self.path}/{encode_path(name)}", bucket=self.bucket, key=name)
+        name = name.removeprefix("/")
+        bucket, slash, key = name.partition("/")
+        path = f"{self.path}/{encode_path(name)}"
+        # A lone segment may be a bucket, or a key of a bucket that stands in a host we do not know.
+        return Location(path=path, bucket=bucket, key=key) if slash else Location(path=path, bucket=None, key=name)
+
+    def locate_bucket(self, name: str = "/", bucket: str | None = None) -> Location:
+        """Where a bucket's own requests (listings) go: ``bucket``, or the one in ``name`` or in the URL.
+
+        Raises:
+            UsageError: no bucket is named, two different ones are, or the name goes on after the bucket.
+        """
+        name = name.strip("/")
+        if self.fixed:
+            if name or (bucket and self.bucket and bucket != self.bucket):
+                raise UsageError(
+                    f"the endpoint {self.origin}{self.path} is one bucket's, so {bucket or name!r} cannot be listed; "
+                    "use prefix= for a part of it, or a client whose URL has no bucket"
+                )
+            return Location(path=f"{self.path}/", bucket=bucket or self.bucket, key="")
+        wanted = bucket or name
+        if not wanted:
+            raise UsageError("no bucket to list: give bucket=, or its name as the first argument")
+        if "/" in wanted:
+            raise UsageError(f"{wanted!r} is more than a bucket's name; list the bucket with prefix=")
+        return Location(path=f"{self.path}/{encode_path(wanted)}/", bucket=wanted, key="")
+
+
+def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressing = "auto") -> Endpoint:
+    """Understand the URL of an endpoint; its user and password are not looked at.
+
+    Raises:
+        UsageError: it is no http(s) URL, has a query or a fragment, or does not go with ``bucket``.
+    """
+    parts = _split(url)
+    path = _base_path(parts.path)
+    host = parts.hostname or ""
+    aws = _AWS_HOST.fullmatch(host)
+    port = f":{parts.port}" if parts.port is not None else ""
+    named, fixed = _bucket_of(host, path, aws["bucket"] if aws else None, bucket, addressing)
+    return Endpoint(
+        origin=f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}",
+        path=path,
+        bucket=named,
+        fixed=fixed,
+        region=aws["region"] if aws else None,
+    )
+
+
+def _split(url: str) -> SplitResult:
+    """Cut a URL up, without ever repeating it in an error: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable, port = bool(parts.hostname), parts.port
+    except ValueError:
+        raise UsageError(
+            f"the endpoint URL cannot be understood; write {_WRITTEN_AS}, and in a user or a password "
+            "the characters / ? # @ : as %2F %3F %23 %40 %3A"
+        ) from None
+    if parts.scheme not in ("http", "https"):
+        raise UsageError(f"the endpoint URL must begin with http:// or https://; write {_WRITTEN_AS}")
+    if not usable or port == 0 or any(c.isspace() for c in parts.netloc):
+        raise UsageError(f"the endpoint URL names no usable host and port; write {_WRITTEN_AS}")
+    if "@" in parts.path:
+        raise UsageError("the endpoint URL has an @ after its host: write / in a user or a password as %2F")
+    if parts.query or parts.fragment:
+        raise UsageError("the endpoint URL must have no ?query and no #fragment; use params= on the call")
+    return parts
+
+
+def _base_path(path: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", path):
+        raise UsageError(f"the path of the endpoint URL, {path!r}, has a % that is not followed by two hex digits")
+    return quote(path, safe="/%-_.~").rstrip("/")
+
+
+def _bucket_of(
+    host: str, path: str, aws_bucket: str | None, bucket: str | None, addressing: Addressing
+) -> tuple[str | None, bool]:
+    """The bucket that the URL names, and whether every name is a key of it."""
+    if addressing not in ("auto", "path", "virtual"):
+        raise UsageError(f"addressing must be 'auto', 'path' or 'virtual', not {addressing!r}")
+    in_path = unquote(path.rpartition("/")[2], errors="surrogateescape") or None
+    if addressing == "virtual":
+        return bucket or aws_bucket or host.partition(".")[0], True
+    if in_path:
+        if bucket and bucket != in_path:
+            raise UsageError(f"bucket={bucket!r}, but the path of the endpoint URL ends in {in_path!r}")
+        return in_path, True
+    if addressing == "auto" and aws_bucket:
+        if bucket and bucket != aws_bucket:
+            raise UsageError(f"bucket={bucket!r}, but the host of the endpoint URL is that of {aws_bucket!r}")
+        return aws_bucket, True
+    if bucket is None:
+        return None, False
+    if addressing == "auto" and (host == bucket or host.startswith(f"{bucket}.")):
+        return bucket, True
+    raise UsageError(
+        f"bucket={bucket!r} stands neither in the host nor in the path of the endpoint URL: add it to the path "
+        f"(…/{bucket}), or say addressing='virtual' if the host is the bucket's own"
+    )
+
+
+def encode_path(name: str) -> str:
+    """Percent-encode an object name once: everything but ``A–Z a–z 0–9 - _ . ~ /``.
+
+    Raises:
+        UsageError: the name has a surrogate that stands for no byte.
+    """
+    try:
+        return quote(name, safe="/", errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"the object name {name!r} cannot be encoded as UTF-8") from None
+
+
+def _encode(text: str) -> str:
+    try:
+        return quote(text, safe="", errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"the query parameter {text!r} cannot be encoded as UTF-8") from None
+
+
+def canonical_query(query: Iterable[tuple[str, str | None]]) -> str:
+    """The query as it is signed: encoded, sorted by name and then by value, every name with its ``=``."""
+    return "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v or "")) for n, v in query))
+
+
+def wire_query(query: Iterable[tuple[str, str | None]]) -> str:
+    """The query as it is sent: like the signed one, but a name without a value stands bare (``?uploads``)."""
+    encoded = sorted((_encode(n), "" if v is None else f"={_encode(v)}") for n, v in query)
+    return "&".join(name + value for name, value in encoded)

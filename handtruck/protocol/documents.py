@@ -1,0 +1,178 @@
+"""S3's XML ⇄ values. Any bytes at all become a value or :class:`InvalidResponse`.
+
+Namespaces are ignored: clones leave them out or misspell them. Every optional element is optional. A document
+type declaration is refused, and with it every entity that could grow.
+
+Sources: the response syntax on the API page of each operation, https://docs.aws.amazon.com/AmazonS3/latest/API/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
+
+# Safe here: expat expands no entity without a document type, and _Builder refuses those.
+from xml.etree import ElementTree as ET
+
+from ..errors import InvalidResponse
+from ..models import AwsObjectMeta, ObjectPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_XMLNS: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDocument:
+    """What an ``<Error>`` says."""
+
+    code: str | None
+    message: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPage:
+    """One answer of ListObjectsV2 and the token of the next (None: this was the last)."""
+
+    page: ObjectPage
+    token: str | None
+
+
+class _Builder(ET.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        raise InvalidResponse("the answer's XML has a document type declaration, which S3 never sends")
+
+
+def parse_xml(body: bytes) -> ET.Element:
+    """The root element, every tag below it without its namespace.
+
+    Raises:
+        InvalidResponse: this is no (or not all of an) XML document.
+    """
+    parser = ET.XMLParser(target=_Builder())  # noqa: S314
+    try:
+        # Some servers send blanks ahead of the document while they work; XML does not allow that.
+        parser.feed(body.lstrip())
+        root = parser.close()
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise InvalidResponse(f"the answer is no complete XML document: {error}") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _expect(body: bytes, tag: str) -> ET.Element:
+    root = parse_xml(body)
+    if root.tag != tag:
+        raise InvalidResponse(f"expected <{tag}> in the answer, found <{root.tag}>")
+    return root
+
+
+def _need(element: ET.Element, tag: str) -> str:
+    text = element.findtext(tag)
+    if not text:
+        raise InvalidResponse(f"<{element.tag}> in the answer has no <{tag}>")
+    return text
+
+
+def parse_error(body: bytes) -> ErrorDocument | None:
+    """What the body says went wrong, or None where it is not an ``<Error>``."""
+    try:
+        root = parse_xml(body)
+    except InvalidResponse:
+        return None
+    if root.tag != "Error":
+        return None
+    return ErrorDocument(
+        code=root.findtext("Code") or None,
+        message=root.findtext("Message") or None,
+        request_id=root.findtext("RequestId") or None,
+    )
+
+
+def parse_upload_id(body: bytes) -> str:
+    """The id that CreateMultipartUpload made."""
+    return _need(_expect(body, "InitiateMultipartUploadResult"), "UploadId")
+
+
+def parse_completed_etag(body: bytes) -> str | None:
+    """The ETag of the completed object; None where the server leaves it out or empty (Ceph, the first time)."""
+    return _expect(body, "CompleteMultipartUploadResult").findtext("ETag") or None
+
+
+def write_completion(parts: Iterable[tuple[int, str]]) -> bytes:
+    """The body of CompleteMultipartUpload: part numbers, ascending, with their ETags."""
+    root = ET.Element("CompleteMultipartUpload", xmlns=_XMLNS)
+    for number, etag in sorted(parts):
+        part = ET.SubElement(root, "Part")
+        ET.SubElement(part, "PartNumber").text = str(number)
+        ET.SubElement(part, "ETag").text = etag
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def parse_listed_objects(body: bytes) -> ListedPage:
+    """One page of ListObjectsV2.
+
+    Keys are decoded where the answer says that they are url-encoded (``+`` is a space then), the token never is.
+    """
+    root = _expect(body, "ListBucketResult")
+    decode = _decoder(root)
+    token = root.findtext("NextContinuationToken") or None
+    if token is None and root.findtext("IsTruncated") == "true":
+        raise InvalidResponse("the listing says that it goes on, but gives no continuation token")
+    prefixes = (decode(prefix.findtext("Prefix") or "") for prefix in root.iterfind("CommonPrefixes"))
+    return ListedPage(page=ObjectPage((_object(o, decode) for o in root.iterfind("Contents")), prefixes), token=token)
+
+
+def _decoder(root: ET.Element) -> Callable[[str], str]:
+    if (root.findtext("EncodingType") or "").strip() == "url":
+        return lambda text: unquote_plus(text, errors="surrogateescape")
+    return str
+
+
+def _object(element: ET.Element, decode: Callable[[str], str]) -> AwsObjectMeta:
+    facts = {child.tag: child.text for child in element}
+    return AwsObjectMeta(
+        key=decode(facts.get("Key") or ""),
+        size=_integer(facts.get("Size")),
+        etag=facts.get("ETag") or None,
+        last_modified=_time(facts.get("LastModified")),
+        storage_class=facts.get("StorageClass") or None,
+        owner=element.findtext("Owner/ID") or None,
+    )
+
+
+def _integer(text: str | None) -> int | None:
+    if not text:
+        return None
+    # No more digits than 2**63 has: int() of untrusted text is otherwise a quadratic surprise.
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InvalidResponse(f"{text[:40]!r} in the answer is no number")
+    return int(text)
+
+
+def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidResponse(f"{text[:40]!r} in the answer is no time") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def parse_listed_parts(body: bytes) -> int:
+    """How many parts the first page of ListParts shows."""
+    return len(_expect(body, "ListPartsResult").findall("Part"))
+
+
+def parse_listed_uploads(body: bytes) -> list[tuple[str, str]]:
+    """The keys and ids of one page of ListMultipartUploads."""
+    root = _expect(body, "ListMultipartUploadsResult")
+    decode = _decoder(root)
+    return [(decode(_need(upload, "Key")), _need(upload, "UploadId")) for upload in root.iterfind("Upload")]

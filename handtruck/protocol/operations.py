@@ -1,0 +1,178 @@
+"""Each S3 call as a value: the request that goes out, the facts that decide about retries, what its answer means.
+
+Source of each: the page of the same name under https://docs.aws.amazon.com/AmazonS3/latest/API/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from ..errors import InvalidResponse
+from . import documents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .address import Location, Query
+    from .answers import Answer
+
+T = TypeVar("T")
+
+Headers = tuple[tuple[str, str], ...]
+
+CONDITIONAL: Final = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[T]):
+    """One S3 call.
+
+    Attributes:
+        name: S3's name of it.
+        idempotent: sent twice it does what it does once, so that a lost answer may be asked for again.
+        error_in_200: its answer may be 200 and an ``<Error>`` all the same, so the body decides.
+        content: the body, where S3's own documents are the body; objects' bytes travel beside the operation.
+        parse: the answer's meaning; called for a successful status only.
+    """
+
+    name: str
+    method: str
+    location: Location
+    parse: Callable[[Answer], T]
+    query: Query = ()
+    headers: Headers = ()
+    content: bytes = b""
+    idempotent: bool = True
+    error_in_200: bool = False
+
+
+def is_conditional(headers: Iterable[tuple[str, str]]) -> bool:
+    """The request has a condition, so that its own success may make it fail when it is sent again."""
+    return any(name.lower() in CONDITIONAL for name, _ in headers)
+
+
+def _whole(answer: Answer) -> Answer:
+    return answer
+
+
+def plain(method: str, location: Location, query: Query, headers: Headers) -> Operation[Answer]:
+    """A request of the caller's own making. POST, and writes with a condition, are not sent twice blindly."""
+    idempotent = method in ("GET", "HEAD") or (method in ("PUT", "DELETE") and not is_conditional(headers))
+    return Operation(
+        name=_PLAIN_NAMES.get(method, method) if location.key and not query else method,
+        method=method,
+        location=location,
+        query=query,
+        headers=headers,
+        idempotent=idempotent,
+        parse=_whole,
+    )
+
+
+_PLAIN_NAMES: Final = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
+
+
+def put_object(location: Location, headers: Headers) -> Operation[Answer]:
+    """Write a whole object."""
+    return Operation(
+        name="PutObject",
+        method="PUT",
+        location=location,
+        headers=headers,
+        idempotent=not is_conditional(headers),
+        parse=_whole,
+    )
+
+
+def head_object(location: Location, headers: Headers = ()) -> Operation[Answer]:
+    """Ask for an object's headers."""
+    return Operation(name="HeadObject", method="HEAD", location=location, headers=headers, parse=_whole)
+
+
+def get_object(location: Location, headers: Headers) -> Operation[Answer]:
+    """Read an object, or with a Range header a part of it. Its body is streamed, not parsed."""
+    return Operation(name="GetObject", method="GET", location=location, headers=headers, parse=_whole)
+
+
+def create_multipart_upload(location: Location, headers: Headers) -> Operation[str]:
+    """Begin a multipart upload; gives its id. Not idempotent: each call makes another upload."""
+    return Operation(
+        name="CreateMultipartUpload",
+        method="POST",
+        location=location,
+        query=(("uploads", None),),
+        headers=headers,
+        idempotent=False,
+        error_in_200=True,
+        parse=lambda answer: documents.parse_upload_id(answer.body),
+    )
+
+
+def upload_part(location: Location, upload_id: str, number: int, headers: Headers = ()) -> Operation[str]:
+    """Send one part; gives its ETag."""
+    return Operation(
+        name="UploadPart",
+        method="PUT",
+        location=location,
+        query=(("partNumber", str(number)), ("uploadId", upload_id)),
+        headers=headers,
+        parse=_etag,
+    )
+
+
+def _etag(answer: Answer) -> str:
+    etag = answer.headers.get("etag")
+    if not etag:
+        raise InvalidResponse("the answer to UploadPart has no ETag")
+    return etag
+
+
+def complete_multipart_upload(
+    location: Location, upload_id: str, parts: Iterable[tuple[int, str]], headers: Headers = ()
+) -> Operation[str | None]:
+    """Make an object of the parts; gives its ETag where the server tells. The body decides, not the status."""
+    return Operation(
+        name="CompleteMultipartUpload",
+        method="POST",
+        location=location,
+        query=(("uploadId", upload_id),),
+        headers=(("Content-Type", "application/xml"), *headers),
+        content=documents.write_completion(parts),
+        idempotent=not is_conditional(headers),
+        error_in_200=True,
+        parse=lambda answer: documents.parse_completed_etag(answer.body),
+    )
+
+
+def abort_multipart_upload(location: Location, upload_id: str) -> Operation[None]:
+    """Throw an upload and its parts away."""
+    return Operation(
+        name="AbortMultipartUpload",
+        method="DELETE",
+        location=location,
+        query=(("uploadId", upload_id),),
+        parse=lambda _: None,
+    )
+
+
+def list_parts(location: Location, upload_id: str) -> Operation[int]:
+    """Ask whether an upload has parts; gives how many of them the first page shows."""
+    return Operation(
+        name="ListParts",
+        method="GET",
+        location=location,
+        query=(("uploadId", upload_id),),
+        parse=lambda answer: documents.parse_listed_parts(answer.body),
+    )
+
+
+def list_objects_v2(bucket: Location, query: Query) -> Operation[documents.ListedPage]:
+    """One page of a bucket's objects."""
+    return Operation(
+        name="ListObjectsV2",
+        method="GET",
+        location=bucket,
+        query=(("list-type", "2"), *query),
+        parse=lambda answer: documents.parse_listed_objects(answer.body),
+    )
