@@ -85,6 +85,9 @@ class ConnectionFailed(HandtruckError, httpx.TransportError):
         self.sent = sent
         self.attempts = attempts
 
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.attempts} attempts)" if self.attempts > 1 else str(self.args[0])
+
 
 class TransferTimeout(ConnectionFailed, httpx.TimeoutException, TimeoutError):
     """Nothing moved for as long as the timeout allows (a stall, not a total)."""
@@ -101,6 +104,7 @@ class S3Error(HandtruckError):
         bucket, key: what it was about; None where the request named none, or it cannot be known.
         operation: S3's name of the request (``CompleteMultipartUpload``).
         attempts: how many times the request was sent.
+        retry_after: seconds S3 asked to wait before the next attempt; 0 where it did not.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     """
@@ -117,6 +121,7 @@ class S3Error(HandtruckError):
         key: str | None = None,
         operation: str = "",
         attempts: int = 1,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(text)
         self.status = status
@@ -127,6 +132,7 @@ class S3Error(HandtruckError):
         self.key = key
         self.operation = operation
         self.attempts = attempts
+        self.retry_after = retry_after
 
 
 class NotFound(S3Error):

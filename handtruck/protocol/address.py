@@ -96,7 +96,7 @@ class Endpoint:
         bucket, slash, key = name.partition("/")
         path = f"{self.path}/{encode_path(name)}"
         # A lone segment may be a bucket, or a key of a bucket that stands in a host we do not know.
-        return Location(path=path, bucket=bucket, key=key) if slash else Location(path=path, bucket=None, key=name)
+        return Location(path=path, bucket=bucket if slash and bucket else None, key=key if slash else name)
 
     def locate_bucket(self, name: str = "/", bucket: str | None = None) -> Location:
         """Where a bucket's own requests (listings) go: ``bucket``, or the one in ``name`` or in the URL.
@@ -115,6 +115,8 @@ class Endpoint:
         wanted = bucket or name
         if not wanted:
             raise UsageError("no bucket to list: give bucket=, or its name as the first argument")
+        if name and name != wanted:
+            raise UsageError(f"bucket={bucket!r}, but the first argument names {name!r}; list a bucket with prefix=")
         if "/" in wanted:
             raise UsageError(f"{wanted!r} is more than a bucket's name; list the bucket with prefix=")
         return Location(path=f"{self.path}/{encode_path(wanted)}/", bucket=wanted, key="")
@@ -165,7 +167,10 @@ def _split(url: str) -> SplitResult:
 def _base_path(path: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", path):
         raise UsageError(f"the path of the endpoint URL, {path!r}, has a % that is not followed by two hex digits")
-    return quote(path, safe="/%-_.~").rstrip("/")
+    try:
+        return quote(path, safe="/%-_.~", errors="surrogateescape").rstrip("/")
+    except UnicodeEncodeError:
+        raise UsageError(f"the path of the endpoint URL, {path!r}, cannot be encoded as UTF-8") from None
 
 
 def _bucket_of(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import AccessDenied, Conflict, NotFound, NotModified, PreconditionFailed, S3Error, Throttled
 from .documents import ErrorDocument, parse_error
+from .retry import parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,7 @@ def failure(answer: Answer, operation: str, location: Location, attempts: int) -
         key=location.key or None,
         operation=operation,
         attempts=attempts,
+        retry_after=parse_retry_after(answer.headers.get("retry-after")),
     )
 
 

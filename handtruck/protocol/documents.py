@@ -53,7 +53,8 @@ def parse_xml(body: bytes) -> ET.Element:
     Raises:
         InvalidResponse: this is no (or not all of an) XML document.
     """
-    parser = ET.XMLParser(target=_Builder())  # noqa: S314
+    # S3 speaks UTF-8. What else a document may claim would run any of Python's codecs.
+    parser = ET.XMLParser(target=_Builder(), encoding="utf-8")  # noqa: S314
     try:
         # Some servers send blanks ahead of the document while they work; XML does not allow that.
         parser.feed(body.lstrip())
@@ -138,7 +139,7 @@ def _decoder(root: ET.Element) -> Callable[[str], str]:
 def _object(element: ET.Element, decode: Callable[[str], str]) -> AwsObjectMeta:
     facts = {child.tag: child.text for child in element}
     return AwsObjectMeta(
-        key=decode(facts.get("Key") or ""),
+        key=decode(_need(element, "Key")),
         size=_integer(facts.get("Size")),
         etag=facts.get("ETag") or None,
         last_modified=_time(facts.get("LastModified")),

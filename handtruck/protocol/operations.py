@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from ..errors import InvalidResponse
+from ..errors import InvalidResponse, UsageError
 from . import documents
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .address import Location, Query
     from .answers import Answer
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -25,7 +25,7 @@ CONDITIONAL: Final = frozenset({"if-match", "if-none-match", "if-modified-since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation(Generic[T]):
+class Operation(Generic[T_co]):
     """One S3 call.
 
     Attributes:
@@ -39,12 +39,51 @@ class Operation(Generic[T]):
     name: str
     method: str
     location: Location
-    parse: Callable[[Answer], T]
+    parse: Callable[[Answer], T_co]
     query: Query = ()
     headers: Headers = ()
     content: bytes = b""
     idempotent: bool = True
     error_in_200: bool = False
+
+
+_EVERYWHERE: Final = frozenset({"x-amz-expected-bucket-owner", "x-amz-request-payer"})
+_CUSTOMER_KEY: Final = "x-amz-server-side-encryption-customer-"
+_OF_WHOLE_BODY: Final = frozenset({"content-md5"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadHeaders:
+    """The caller's headers of one upload, sorted by the requests of a multipart upload that must carry them."""
+
+    create: Headers
+    part: Headers
+    complete: Headers
+
+
+def sort_upload_headers(headers: Headers) -> UploadHeaders:
+    """Who carries what: conditions decide at the end, a customer's key and the payer go everywhere.
+
+    Source: the request syntax of CreateMultipartUpload, UploadPart and CompleteMultipartUpload.
+
+    Raises:
+        UsageError: a header speaks of the body as a whole, which never travels as one.
+    """
+    create: list[tuple[str, str]] = []
+    part: list[tuple[str, str]] = []
+    complete: list[tuple[str, str]] = []
+    for header in headers:
+        name = header[0].lower()
+        if name in _OF_WHOLE_BODY:
+            raise UsageError(f"{header[0]} speaks of the whole body, which is sent in parts; leave it out")
+        if name in CONDITIONAL:
+            complete.append(header)
+            continue
+        create.append(header)
+        if name in _EVERYWHERE or name.startswith(_CUSTOMER_KEY):
+            part.append(header)
+            complete.append(header)
+    return UploadHeaders(create=tuple(create), part=tuple(part), complete=tuple(complete))
 
 
 def is_conditional(headers: Iterable[tuple[str, str]]) -> bool:

@@ -22,7 +22,7 @@ DEFAULT_PART_SIZE: Final = 8 * MIB
 """78 GiB in 10 000 parts before parts must grow; eight workers hold 64 MiB. The default of boto3 and the CLI too."""
 
 _TIER: Final = 1_000
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ class Outcome(Enum):
 
 def classify(status: int, code: str | None) -> Outcome:
     """What an answer means. An ``<Error>`` inside a 200 comes here as a 500."""
+    if status == 403:
+        return Outcome.FINAL
     if code in _REFUSED_CODES or status in _REFUSED_STATUS:
         return Outcome.REFUSED
     return Outcome.LOST if status in _LOST_STATUS else Outcome.FINAL
@@ -70,7 +72,7 @@ def classify(status: int, code: str | None) -> Outcome:
 
 def backoff(attempt: int, random: float) -> float:
     """Seconds to wait after attempt number ``attempt`` (from 1); ``random`` is in ``[0, 1)``."""
-    return float(random * min(MAX_DELAY, BASE_DELAY * 2**attempt))
+    return random * min(MAX_DELAY, BASE_DELAY * 2.0 ** min(attempt, 64))  # 2.0**1024 is no float
 
 
 @dataclass(slots=True)

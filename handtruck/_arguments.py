@@ -1,0 +1,121 @@
+"""What callers write, made uniform, or refused before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from mimetypes import MimeTypes
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import httpx
+
+from .errors import UsageError
+from .protocol.checksums import is_payload_hash
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .protocol.address import Query
+    from .protocol.operations import Headers
+
+ObjectName: TypeAlias = "str | PathLike[str]"
+HeaderTypes: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+ParamValue: TypeAlias = "str | int | float | bool | None"
+ParamTypes: TypeAlias = (
+    "Mapping[str, ParamValue | Sequence[ParamValue]] | Sequence[tuple[str, ParamValue]] | httpx.QueryParams"
+)
+
+# Only the table Python brings along: the system's own files would be I/O, and make results depend on the machine.
+_TYPES: Final = MimeTypes(filenames=())
+_ENCODED: Final = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+_OURS: Final = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "transfer-encoding",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-security-token",
+    }
+)
+_TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def object_name(name: ObjectName) -> str:
+    """An object's name as text; of a path, with slashes on every platform.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if isinstance(name, PurePath):
+        return name.as_posix()
+    if isinstance(name, str):
+        return name
+    path = getattr(name, "__fspath__", None)
+    text = path() if callable(path) else None
+    if not isinstance(text, str):
+        raise UsageError(f"an object's name must be text or a path, not {type(name).__name__}")
+    return text
+
+
+def headers_of(headers: HeaderTypes | None) -> Headers:
+    """Headers as pairs.
+
+    Raises:
+        UsageError: a name or a value cannot be sent, or is one that handtruck writes itself.
+    """
+    items = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return tuple(_header(name, value) for name, value in items)
+
+
+def _header(name: object, value: object) -> tuple[str, str]:
+    if not isinstance(name, str) or not name or not _TOKEN.issuperset(name.lower()):
+        raise UsageError(f"{name!r} is no name of a header")
+    if name.lower() in _OURS:
+        raise UsageError(f"the header {name} is handtruck's own; a payload's hash goes by content_sha256=")
+    if not isinstance(value, str):
+        raise UsageError(f"the value of the header {name} must be text, not {type(value).__name__}")
+    if not value.isascii() or not value.isprintable():
+        raise UsageError(f"the value of the header {name} must be printable ASCII; encode it (RFC 2047, or base64)")
+    return name, value
+
+
+def query_of(params: ParamTypes | None) -> Query:
+    """Query parameters as pairs; None stands for a sub-resource without a value, bools are written as S3 does."""
+    if params is None:
+        return ()
+    if isinstance(params, httpx.QueryParams):
+        return tuple(params.multi_items())
+    items = params.items() if isinstance(params, Mapping) else params
+    pairs: list[tuple[str, str | None]] = []
+    for name, value in items:
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        pairs += [(str(name), _param(each)) for each in values]
+    return tuple(pairs)
+
+
+def _param(value: ParamValue) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def payload_hash(content_sha256: str | None) -> str | None:
+    """The caller's hash of the body, if there is one.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if content_sha256 is not None and not is_payload_hash(content_sha256):
+        raise UsageError("content_sha256 must be 64 hex digits, or 'UNSIGNED-PAYLOAD'")
+    return content_sha256
+
+
+def with_content_type(headers: Headers, file_name: str) -> Headers:
+    """Add the Content-Type that a file's name suggests, unless there is one."""
+    if any(name.lower() == "content-type" for name, _ in headers):
+        return headers
+    kind, encoding = _TYPES.guess_type(file_name)
+    if encoding is not None:
+        kind = _ENCODED.get(encoding)
+    return (*headers, ("Content-Type", kind or "application/octet-stream"))

@@ -1,0 +1,75 @@
+"""Request bodies: every one knows its length and its hash, and can be sent again from the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Protocol
+
+import httpx
+
+from .protocol.checksums import EMPTY_SHA256
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SLICE: Final = 256 * 1024
+"""What one write hands to the connection: large bodies are not copied as a whole."""
+
+SMALL: Final = 128 * 1024
+"""Hashed on the spot: under half a millisecond. More goes to a worker thread."""
+
+
+class Body(Protocol):
+    """What a request carries."""
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+
+    @property
+    def payload_hash(self) -> str:
+        """Hex SHA-256, or ``UNSIGNED-PAYLOAD``."""
+
+    def stream(self) -> httpx.AsyncByteStream:
+        """The bytes, from the first one on; a new stream for every attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBody:
+    """A body in memory; never changed, never copied as a whole."""
+
+    view: memoryview
+    payload_hash: str
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return len(self.view)
+
+    def stream(self) -> httpx.AsyncByteStream:
+        """Slices of the memory."""
+        return _Slices(self.view)
+
+
+class _Slices(httpx.AsyncByteStream):
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._view), SLICE):
+            yield bytes(self._view[start : start + SLICE])
+
+
+NO_BODY: Final = BytesBody(memoryview(b""), EMPTY_SHA256)
+
+
+def flat(data: bytes | bytearray | memoryview) -> memoryview:
+    """The bytes of any bytes-like object, without a copy where its memory is contiguous."""
+    view = memoryview(data)
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
+def hash_view(view: memoryview) -> str:
+    """Hex SHA-256; lets other threads run meanwhile."""
+    return sha256(view).hexdigest()

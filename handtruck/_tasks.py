@@ -1,0 +1,128 @@
+"""Task groups that keep a cancellation from tearing work apart; the only ones outside ``transfer/``.
+
+Cancellation comes in two kinds. anyio's and trio's scopes are levels: they can be shielded against, and a thread hop
+inside one waits for its thread. A native ``asyncio.Task.cancel()`` is an edge: it makes ``to_thread.run_sync``, and
+even a shielded scope, return while the thread still runs. A task group turns the edge into a level for its children
+and always waits for them. So:
+
+* :func:`isolated` runs a whole job in a child task: inside it only scopes cancel, and nothing outlives the call.
+* :func:`settled` waits a while for an exchange that a cancellation must not cut off, once it is on the wire.
+
+Both speak with one voice (:func:`siblings`): where a cancellation reached the job from outside it alone comes out,
+elsewhere the first error does, never an ``ExceptionGroup``; what else went wrong becomes its notes. An interrupt
+(KeyboardInterrupt, SystemExit) is never wrapped.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(slots=True)
+class Siblings:
+    """Tasks that work for the same result: when one fails, the others are cancelled."""
+
+    group: TaskGroup
+    failures: list[Exception]
+
+    def start_soon(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Run ``work`` beside the others."""
+        self.group.start_soon(self._guard, work, *args)
+
+    async def _guard(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        try:
+            await work(*args)
+        except Exception as error:  # noqa: BLE001 - siblings() raises it, with the others as its notes
+            self.failures.append(error)
+            self.group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def siblings() -> AsyncIterator[Siblings]:
+    """A task group with one policy for errors: see above."""
+    failures: list[Exception] = []
+    try:
+        async with anyio.create_task_group() as group:
+            yield Siblings(group, failures)
+    except anyio.get_cancelled_exc_class() as cancelled:
+        add_notes(cancelled, failures)
+        raise
+    except BaseExceptionGroup as errors:
+        raise _loudest(errors) from None
+    if failures:
+        first, *others = failures
+        failures.clear()  # no cycle: the error's traceback holds this frame
+        add_notes(first, others)
+        raise first
+
+
+def add_notes(error: BaseException, others: list[Exception]) -> None:
+    """Say on ``error`` what else went wrong."""
+    for other in others:
+        error.add_note(f"also: {type(other).__name__}: {other}")
+
+
+def _loudest(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """An interrupt before anything else, else the first."""
+    leaves: list[BaseException] = []
+    todo: list[BaseException] = [errors]
+    while todo:
+        error = todo.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            todo.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((leaf for leaf in leaves if not isinstance(leaf, Exception)), leaves[0])
+
+
+async def isolated(job: Callable[[], Awaitable[T]]) -> T:
+    """Run ``job`` in a child task and come back only when it is over, however the caller is cancelled."""
+    results: list[T] = []
+
+    async def child() -> None:
+        results.append(await job())
+
+    async with siblings() as crew:
+        crew.start_soon(child)
+    return results[0]
+
+
+async def settled(exchange: Callable[[], Awaitable[T]], grace: float) -> T:
+    """Run ``exchange`` to its end; when the caller is cancelled meanwhile, it has ``grace`` seconds left for that."""
+    results: list[T] = []
+    over = anyio.Event()
+    shield = anyio.CancelScope(shield=True)
+
+    async def child() -> None:
+        try:
+            with shield:
+                results.append(await exchange())
+        finally:
+            over.set()
+
+    async with siblings() as crew:
+        crew.start_soon(child)
+        try:
+            await over.wait()
+        except anyio.get_cancelled_exc_class():
+            shield.deadline = anyio.current_time() + grace
+            raise
+    return results[0]
+
+
+async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: anyio.CapacityLimiter) -> T:
+    """Run a blocking function in a worker thread. Only from inside :func:`isolated`: see above."""
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)

@@ -1,0 +1,143 @@
+"""Keys that somebody handed over: as arguments, inside a URL, in the environment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from handtruck.credentials.base import AbstractCredentials, environment
+from handtruck.errors import UsageError
+from handtruck.models import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+_RIGHT_FORM: Final = "keys in a URL are written http://KEY_ID:SECRET@host, both percent-encoded"
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
+_HOST: Final = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
+
+
+@dataclass(frozen=True)
+class StaticCredentials(AbstractCredentials):
+    """Keys given as arguments.
+
+    Attributes:
+        access_key_id: the public half.
+        secret_access_key: the secret half; never printed.
+        session_token: goes with temporary keys; never printed.
+        region: the region to sign for; blank leaves it to other sources.
+    """
+
+    access_key_id: str = ""
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str = ""
+
+    async def load(self, *, rejected: Credentials | None = None) -> Credentials:  # noqa: ARG002 - there are no others
+        """The fields as given; see :meth:`AbstractCredentials.load`."""
+        return Credentials(
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            session_token=self.session_token or None,
+            region=self.region or None,
+        )
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return "the arguments access_key_id and secret_access_key"
+
+
+class URLCredentials(AbstractCredentials):
+    """The user and password of a URL, percent-decoded: ``http://KEY_ID:SECRET@host``.
+
+    A ``/`` in the secret is written ``%2F`` (``?`` ``%3F``, ``#`` ``%23``). A URL without a user has blank keys.
+
+    Args:
+        url: the endpoint's URL.
+        region: the region to sign for; blank leaves it to other sources.
+
+    Raises:
+        UsageError: the URL is malformed, or has only half a credential; the message never shows the URL.
+    """
+
+    def __init__(self, url: str | httpx.URL, *, region: str = "") -> None:
+        user, password = parse_userinfo(str(url))
+        self._found = Credentials(access_key_id=user, secret_access_key=password, region=region or None)
+
+    async def load(self, *, rejected: Credentials | None = None) -> Credentials:  # noqa: ARG002 - there are no others
+        """What the URL had; see :meth:`AbstractCredentials.load`."""
+        return self._found
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return "the URL's user and password"
+
+
+def parse_userinfo(url: str) -> tuple[str, str]:
+    """A URL → its user and password, percent-decoded; two blanks where it has none.
+
+    Raises:
+        UsageError: as :class:`URLCredentials` says. No parser's own error is behind it: those quote the URL.
+    """
+    parsed = _URL.fullmatch(url)
+    if parsed is None:
+        raise UsageError("the URL has to begin with http:// or https://")
+    if "@" in parsed["rest"]:
+        raise UsageError(
+            f"the URL has an @ after the host's end. {_RIGHT_FORM}: a / in the secret as %2F, ? as %3F, # as %23"
+            " (and an @ in the path as %40)"
+        )
+    userinfo, _, host = parsed["authority"].rpartition("@")
+    if not _HOST.fullmatch(host):
+        raise UsageError(f"the URL's host or port is malformed; {_RIGHT_FORM}")
+    return _halves(userinfo)
+
+
+def _halves(userinfo: str) -> tuple[str, str]:
+    user, _, password = userinfo.partition(":")
+    if userinfo and not (user and password):
+        missing = "password (the secret key)" if user else "user (the key id)"
+        raise UsageError(f"the URL has no {missing}; {_RIGHT_FORM}")
+    return unquote(user), unquote(password)
+
+
+class EnvironmentCredentials(AbstractCredentials):
+    """``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``; read anew each time they are needed.
+
+    The region is ``region``, else ``AWS_REGION``, else ``AWS_DEFAULT_REGION``.
+
+    Args:
+        region: the region to sign for, whatever the environment says.
+        environ: read instead of the process's environment.
+
+    Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
+    """
+
+    def __init__(self, *, region: str = "", environ: Mapping[str, str] | None = None) -> None:
+        self._region = region
+        self._environ = environ
+
+    async def load(self, *, rejected: Credentials | None = None) -> Credentials:  # noqa: ARG002 - always read anew
+        """What the environment says now; see :meth:`AbstractCredentials.load`."""
+        return from_environment(environment(self._environ), self._region)
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+
+
+def from_environment(environ: Mapping[str, str], region: str = "") -> Credentials:
+    """The credentials that an environment holds."""
+    return Credentials(
+        access_key_id=environ.get("AWS_ACCESS_KEY_ID", ""),
+        secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
+        session_token=environ.get("AWS_SESSION_TOKEN") or None,
+        region=region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
+    )

@@ -1,0 +1,190 @@
+"""Local files: read and written at offsets by many threads at once, and replaced in one step or not at all.
+
+Everything here blocks; it runs in worker threads.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SourceChanged, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POSITIONAL: Final = hasattr(os, "pread") and hasattr(os, "pwrite")
+_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_LONGEST_NAME: Final = 255
+_BLOCK: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class PositionalFile:
+    """A descriptor that is read and written at offsets: by ``pread`` and ``pwrite`` where there are such.
+
+    Elsewhere by seek and read or write under a lock, so that threads never move each other's position.
+    """
+
+    descriptor: int
+    path: Path
+    lock: Lock = field(default_factory=Lock)
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends."""
+        done = 0
+        while done < len(view):
+            data = self._read_at(len(view) - done, offset + done)
+            if not data:
+                break
+            view[done : done + len(data)] = data
+            done += len(data)
+        return done
+
+    def write(self, view: memoryview, offset: int) -> None:
+        """Write all of ``view`` at ``offset``."""
+        done = 0
+        with named(self.path):
+            while done < len(view):
+                done += self._write_at(view[done:], offset + done)
+
+    def _read_at(self, count: int, offset: int) -> bytes:
+        if POSITIONAL:
+            return os.pread(self.descriptor, count, offset)
+        with self.lock:
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.read(self.descriptor, count)
+
+    def _write_at(self, view: memoryview, offset: int) -> int:
+        if POSITIONAL:
+            return os.pwrite(self.descriptor, view, offset)
+        with self.lock:
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.write(self.descriptor, view)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of the disk say which file the caller knows: a temporary name, or none, would not help."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class SourceFile:
+    """A regular file that is to be sent as it was when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            OSError: it cannot be opened.
+            UsageError: it is not a regular file.
+        """
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS | getattr(os, "O_NONBLOCK", 0))
+        self.file = PositionalFile(descriptor, path)
+        self._before = os.fstat(descriptor)
+        self.size = self._before.st_size
+        if not stat.S_ISREG(self._before.st_mode):
+            self.close()
+            raise UsageError(f"{path} is not a regular file; send it as an iterable of bytes")
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill ``view`` from ``offset`` on.
+
+        Raises:
+            SourceChanged: the file has become shorter.
+        """
+        if self.file.read_into(view, offset) < len(view):
+            raise SourceChanged(f"{self.file.path} became shorter while it was sent")
+
+    def sha256(self) -> str:
+        """The hex SHA-256 of all of it."""
+        digest, block = sha256(), bytearray(_BLOCK)
+        for start in range(0, self.size, _BLOCK):
+            view = memoryview(block)[: min(_BLOCK, self.size - start)]
+            self.read_into(view, start)
+            digest.update(view)
+        return digest.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Compare size and modification time with those at the start.
+
+        Raises:
+            SourceChanged: they differ.
+        """
+        now = os.fstat(self.file.descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
+            raise SourceChanged(f"{self.file.path} changed while it was sent (size or modification time)")
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.file.descriptor)
+
+
+class AtomicTarget:
+    """A file that appears, or is replaced, in one step when it is complete; until then nobody sees a change.
+
+    Bytes go to a sibling ``<name>.<random>.part``. A symbolic link is followed, the mode of an existing file is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the sibling.
+
+        Raises:
+            OSError: it cannot be made, with the target's name.
+            UsageError: the target exists and is not a regular file.
+        """
+        with named(path):
+            self.path = path.resolve()
+            mode = self._mode_of_existing(path)
+            self._part = self.path.with_name(_part_name(self.path.name))
+            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+        self.file = PositionalFile(descriptor, path)
+        self._open = True
+        if mode is not None:
+            with suppress(OSError):  # a file system without modes keeps none
+                self._part.chmod(mode)
+
+    def _mode_of_existing(self, path: Path) -> int | None:
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{path} is not a regular file, so it cannot be replaced by a download")
+        return stat.S_IMODE(mode)
+
+    def commit(self, size: int) -> None:
+        """Put it in place of whatever was there. A longer attempt before the last one may have left more bytes."""
+        with named(self.file.path):
+            if os.fstat(self.file.descriptor).st_size > size:
+                os.ftruncate(self.file.descriptor, size)
+            self._close()
+            self._part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave no trace. Harmless after :meth:`commit`."""
+        with suppress(OSError):
+            self._close()
+        with suppress(FileNotFoundError):
+            self._part.unlink()
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.file.descriptor)
+
+
+def _part_name(name: str) -> str:
+    ending = f".{secrets.token_hex(6)}.part"
+    room = _LONGEST_NAME - len(ending)
+    return os.fsdecode(os.fsencode(name)[:room]) + ending

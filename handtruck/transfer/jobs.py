@@ -1,0 +1,211 @@
+"""The jobs that clients start: each brings a source or a target together with its engine, and tidies up after it.
+
+To be called inside :func:`handtruck._tasks.isolated`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import httpx
+
+from .._body import NO_BODY
+from .._session import Options, Session
+from .._tasks import in_thread
+from ..errors import UsageError
+from ..protocol import operations
+from ..protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from ..protocol.parts import DEFAULT_PART_SIZE, MAX_PART_SIZE, fitting_part_size
+from .download import DownloadPlan, download_file
+from .files import SourceFile
+from .progress import Meter
+from .sources import blocks_of, file_pieces, stream_pieces
+from .upload import Upload, Uploaded, UploadPlan, put_object, uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from pathlib import Path
+
+    from httpx._types import TimeoutTypes
+
+    from .._body import BytesBody
+    from ..models import DownloadResult, UploadResult
+    from ..protocol.address import Location, Query
+    from ..protocol.operations import Headers
+    from .progress import ProgressCallback
+    from .sources import BytesLike
+
+__all__ = ("DownloadPlan", "UploadPlan", "download", "put_file", "put_stream", "upload_file", "upload_stream")
+
+_STREAM_WORKERS: Final = 2
+
+
+async def upload_file(
+    session: Session, plan: UploadPlan, path: Path, progress: ProgressCallback | None
+) -> UploadResult:
+    """Send a file, in parts where it is longer than one."""
+    async with _opened(session, path) as source:
+        plan = replace(plan, part_size=fitting_part_size(source.size, plan.part_size))
+        upload = Upload(
+            session,
+            plan,
+            Meter(progress, source.size),
+            put=partial(put_object, session, plan),
+            check_source=partial(in_thread, source.check_unchanged, limiter=session.threads),
+        )
+        return (await upload.run(file_pieces(session, source, plan.part_size, hashed=plan.hashed))).result
+
+
+async def upload_stream(
+    session: Session,
+    plan: UploadPlan,
+    content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike],
+    progress: ProgressCallback | None,
+) -> UploadResult:
+    """Send a stream, in parts where it is longer than one."""
+    upload = Upload(session, plan, Meter(progress), put=partial(put_object, session, plan), check_source=_nothing)
+    return (await _stream(upload, content)).result
+
+
+async def put_stream(
+    session: Session,
+    location: Location,
+    content: Iterable[BytesLike] | AsyncIterable[BytesLike],
+    *,
+    query: Query,
+    headers: Headers,
+    payload_hash: str | None,
+    options: Options,
+) -> httpx.Response:
+    """Send a stream; as long as one request is enough the answer is given whatever its status."""
+    operation = operations.plain("PUT", location, query, headers)
+
+    async def put(body: BytesBody) -> Uploaded:
+        known = body if payload_hash is None else replace(body, payload_hash=payload_hash)
+        return uploaded(await session.respond(operation, body=known, options=options), size=body.length)
+
+    plan = UploadPlan(
+        location=location,
+        headers=headers,
+        part_size=DEFAULT_PART_SIZE,
+        workers=_STREAM_WORKERS,
+        slots=_STREAM_WORKERS,
+        tries=session.max_attempts,
+        never_parts=_why_not_parts(location, query, payload_hash),
+        options=options,
+    )
+    upload = Upload(session, plan, Meter(None), put=put, check_source=_nothing)
+    return (await _stream(upload, content)).response
+
+
+def _why_not_parts(location: Location, query: Query, payload_hash: str | None) -> str | None:
+    what = None
+    if not location.key:
+        what = f"{str(location)!r} names no object"
+    elif query:
+        what = "params= belong to one request"
+    elif payload_hash is not None:
+        what = "content_sha256= is that of one request"
+    return f"the content is longer than one part, but {what}; give it as bytes" if what else None
+
+
+async def _stream(upload: Upload, content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike]) -> Uploaded:
+    plan = upload.plan
+    blocks = blocks_of(upload.session, content)
+    pieces = stream_pieces(upload.session, blocks, plan.part_size, hashed=plan.hashed, grow=plan.grow)
+    return await upload.run(pieces)
+
+
+async def _nothing() -> None:
+    """A stream cannot change behind our back."""
+
+
+async def download(
+    session: Session, plan: DownloadPlan, path: Path, progress: ProgressCallback | None
+) -> DownloadResult:
+    """Fetch an object into a file."""
+    return await download_file(session, plan, path, Meter(progress))
+
+
+async def put_file(
+    session: Session,
+    location: Location,
+    path: Path,
+    *,
+    headers: Headers,
+    payload_hash: str | None,
+    chunk_size: int,
+    timeout: TimeoutTypes | None,
+) -> httpx.Response:
+    """Send a file as one request; the answer is given whatever its status."""
+    async with _opened(session, path) as source:
+        if source.size > MAX_PART_SIZE:
+            raise UsageError(f"{path} has {source.size} bytes, one request takes 5 GiB; use put_file_multipart")
+        if payload_hash is None:
+            payload_hash = await _hash_of(session, source)
+        body = FileBody(session, source, payload_hash, chunk_size) if source.size else NO_BODY
+        operation = operations.plain("PUT", location, (), headers)
+        return await session.respond(operation, body=body, options=Options(timeout=timeout))
+
+
+async def _hash_of(session: Session, source: SourceFile) -> str:
+    """Over https nobody can change the body on its way; over http its hash must go ahead of it."""
+    if not source.size:
+        return EMPTY_SHA256
+    if session.endpoint.secure:
+        return UNSIGNED_PAYLOAD
+    return await in_thread(source.sha256, limiter=session.threads)
+
+
+@asynccontextmanager
+async def _opened(session: Session, path: Path) -> AsyncIterator[SourceFile]:
+    source = await in_thread(SourceFile, path, limiter=session.threads)
+    try:
+        yield source
+    finally:
+        with anyio.CancelScope(shield=True):
+            await in_thread(source.close, limiter=session.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A file as the body of one request, read as it is sent.
+
+    The last block is held back until the file was found unchanged: S3 stores nothing of a body that is too short.
+    """
+
+    session: Session
+    source: SourceFile
+    payload_hash: str
+    chunk_size: int
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        return self.source.size
+
+    def stream(self) -> httpx.AsyncByteStream:
+        """The file's bytes, from the first one on."""
+        return _FileStream(self)
+
+
+class _FileStream(httpx.AsyncByteStream):
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        body = self._body
+        for start in range(0, body.length, body.chunk_size):
+            count = min(body.chunk_size, body.length - start)
+            yield await in_thread(self._read, start, count, limiter=body.session.threads)
+
+    def _read(self, start: int, count: int) -> bytes:
+        block = bytearray(count)
+        self._body.source.read_into(memoryview(block), start)
+        if start + count == self._body.length:
+            self._body.source.check_unchanged()
+        return bytes(block)

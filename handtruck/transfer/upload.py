@@ -1,0 +1,342 @@
+"""Uploads: one PUT where the source fits into a part, else a multipart upload. One engine for files and streams.
+
+::
+
+    feed ──parts──▶ workers ──UploadPart──▶ complete
+      └ makes the upload when a second      └ or, whatever goes wrong: abort
+        part is certain
+
+*The promise.* Every upload whose id reached us is completed or aborted when the call is over. Create and Complete,
+once on the wire, are therefore waited for a while even if we are cancelled. Undo comes after all workers have
+stopped; a part that S3 was still writing then may come to light later, so after the abort we look, and abort again.
+
+*What happened?* Where Complete's answer was lost, or a second try finds no upload, the object may be there. Its ETag
+tells: it is the MD5 of our parts' MD5s or it is not ours. What cannot be told is `OutcomeUnknown`.
+
+*Memory.* At most ``slots`` parts exist at a time, those waiting and those being sent, and one block of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from .._session import GRACE, PLAIN, Options, Session
+from ..errors import (
+    ConnectionFailed,
+    HandtruckError,
+    InvalidResponse,
+    NotFound,
+    OutcomeUnknown,
+    UsageError,
+)
+from ..models import UploadResult
+from ..protocol import operations
+from ..protocol.checksums import multipart_etag, same_etag
+from ..protocol.parts import check_part_size
+from .workers import run_workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    import httpx
+
+    from .._body import BytesBody
+    from ..protocol.address import Location
+    from ..protocol.operations import Headers, UploadHeaders
+    from .progress import Meter
+    from .sources import Piece
+
+_ABORTS: Final = 4
+_LOOK_AGAIN: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPlan:
+    """What the caller asked for.
+
+    Attributes:
+        part_size: bytes; see :mod:`handtruck.protocol.parts`.
+        workers: parts on their way at once.
+        slots: parts in memory at once.
+        tries: attempts for each part.
+        hashed: parts are hashed, and S3 checks them; else ``UNSIGNED-PAYLOAD``.
+        grow: parts of a source of unknown length grow, so that 10 000 are enough.
+        never_parts: why it must not become a multipart upload, or None.
+    """
+
+    location: Location
+    headers: Headers
+    part_size: int
+    workers: int
+    slots: int
+    tries: int
+    hashed: bool = True
+    grow: bool = True
+    never_parts: str | None = None
+    options: Options = PLAIN
+
+    def check(self) -> None:
+        """Refuse nonsense before anything is sent.
+
+        Raises:
+            UsageError.
+        """
+        check_part_size(self.part_size)
+        for name, value in (
+            ("workers_count", self.workers),
+            ("max_size", self.slots),
+            ("part_upload_tries", self.tries),
+        ):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        if not self.location.key:
+            raise UsageError(f"{str(self.location)!r} names no object: write bucket/key")
+        operations.sort_upload_headers(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What came of it, and the answer that said so."""
+
+    result: UploadResult
+    response: httpx.Response
+
+
+async def put_object(session: Session, plan: UploadPlan, body: BytesBody) -> Uploaded:
+    """Send the whole object as one request."""
+    said: list[httpx.Response] = []
+    await session.perform(
+        operations.put_object(plan.location, plan.headers),
+        body=body,
+        options=replace(plan.options, attempts=plan.tries),
+        deliver=lambda _, response: said.append(response),
+    )
+    return uploaded(said[0], size=body.length)
+
+
+def uploaded(response: httpx.Response, *, size: int, parts: int = 0, etag: str | None = None) -> Uploaded:
+    """What an answer says about the object that was written."""
+    result = UploadResult(
+        etag=etag or response.headers.get("etag"),
+        size=size,
+        parts=parts,
+        version_id=response.headers.get("x-amz-version-id"),
+    )
+    return Uploaded(result, response)
+
+
+@dataclass(slots=True)
+class Upload:
+    """One upload from its first byte to its last word.
+
+    Attributes:
+        put: sends a source that is one piece only.
+        check_source: raises where the source is not any more what it was.
+    """
+
+    session: Session
+    plan: UploadPlan
+    meter: Meter
+    put: Callable[[BytesBody], Awaitable[Uploaded]]
+    check_source: Callable[[], Awaitable[None]]
+    only: Piece | None = None
+    multipart: MultipartUpload | None = None
+
+    async def run(self, pieces: AsyncGenerator[Piece, None]) -> Uploaded:
+        """Send what ``pieces`` yields. To be called inside :func:`handtruck._tasks.isolated`."""
+        plan = self.plan
+        workers = min(plan.workers, plan.slots)
+        try:
+            await run_workers(self._feed(pieces), self._send, workers=workers, slots=plan.slots)
+            if self.multipart is None:
+                return await self._put()
+            await self.check_source()
+            return await self.multipart.complete(self.meter.done)
+        except BaseException as error:
+            if self.multipart is not None:
+                await self.multipart.undo(error)
+            raise
+
+    async def _feed(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+        """Pass the pieces on, once there is an upload for them; an only piece needs none and is kept."""
+        try:
+            async for piece in pieces:
+                if piece.number == 1:
+                    if piece.last:
+                        self.only = piece
+                        return
+                    await self._begin()
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    async def _begin(self) -> None:
+        plan = self.plan
+        if plan.never_parts is not None:
+            raise UsageError(plan.never_parts)
+        headers = operations.sort_upload_headers(plan.headers)
+        self.multipart = MultipartUpload(self.session, plan.location, headers, plan.options)
+        await self.multipart.create()
+
+    async def _send(self, piece: Piece) -> None:
+        assert self.multipart is not None
+        body = await piece.load()
+        await self.multipart.send(piece.number, body, self.plan.tries)
+        piece.release()
+        self.meter.add(body.length)
+
+    async def _put(self) -> Uploaded:
+        assert self.only is not None
+        body = await self.only.load()
+        await self.check_source()
+        done = await self.put(body)
+        self.meter.add(body.length)
+        return done
+
+
+@dataclass(slots=True)
+class MultipartUpload:
+    """The upload as S3 knows it: an id, parts with their ETags, and an end.
+
+    Attributes:
+        create_lost: CreateMultipartUpload went out and no answer came back (yet).
+        complete_lost: the same of CompleteMultipartUpload.
+        completed: the answer that proves the object is there.
+    """
+
+    session: Session
+    location: Location
+    headers: UploadHeaders
+    options: Options
+    upload_id: str | None = None
+    etags: dict[int, str] = field(default_factory=dict)
+    create_lost: bool = False
+    complete_lost: bool = False
+    completed: httpx.Response | None = None
+
+    async def create(self) -> None:
+        """Get an id. Once the request is on the wire its answer is waited for, whatever happens."""
+
+        def on_wire(sent: bool) -> None:
+            self.create_lost = sent
+
+        def opened(upload_id: str, _: httpx.Response) -> None:
+            self.upload_id, self.create_lost = upload_id, False
+
+        operation = operations.create_multipart_upload(self.location, self.headers.create)
+        await self.session.perform(operation, options=replace(self.options, on_wire=on_wire), deliver=opened)
+
+    async def send(self, number: int, body: BytesBody, tries: int) -> None:
+        """Send one part; keeps its ETag."""
+        assert self.upload_id is not None
+        operation = operations.upload_part(self.location, self.upload_id, number, self.headers.part)
+        options = replace(self.options, attempts=tries)
+        self.etags[number] = await self.session.perform(operation, body=body, options=options)
+
+    async def complete(self, size: int) -> Uploaded:
+        """Make the object of the parts, and be sure of it.
+
+        Raises:
+            S3Error: S3 says no.
+            OutcomeUnknown: the answer was lost and nothing tells whether the object is ours.
+        """
+        assert self.upload_id is not None
+
+        def on_wire(sent: bool) -> None:
+            self.complete_lost = sent
+
+        def said(_: object, response: httpx.Response) -> None:
+            self.completed, self.complete_lost = response, False
+
+        operation = operations.complete_multipart_upload(
+            self.location, self.upload_id, self.etags.items(), self.headers.complete
+        )
+        try:
+            options = replace(self.options, on_wire=on_wire)
+            etag = await self.session.perform(operation, options=options, deliver=said)
+        except (NotFound, ConnectionFailed, InvalidResponse) as error:
+            if not _maybe_done(error):
+                raise
+            etag = await self._find_out(error)
+        assert self.completed is not None
+        etag = etag or self.completed.headers.get("etag") or self._expected_etag()
+        return uploaded(self.completed, size=size, parts=len(self.etags), etag=etag)
+
+    def _expected_etag(self) -> str | None:
+        etag = multipart_etag(self.etags[number] for number in sorted(self.etags))
+        return f'"{etag}"' if etag else None
+
+    async def _find_out(self, error: HandtruckError) -> str | None:
+        """Complete may have worked: it has if the object's ETag is that of our parts. Its size would prove nothing."""
+        found: list[httpx.Response] = []
+        head = operations.head_object(self.location, self.headers.part)
+        expected = self._expected_etag()
+        try:
+            answer = await self.session.perform(
+                head, options=self.options, deliver=lambda _, response: found.append(response)
+            )
+        except HandtruckError as failed:
+            error.add_note(f"also: {failed}")
+        else:
+            if same_etag(answer.headers.get("etag"), expected):
+                self.completed, self.complete_lost = found[0], False
+                return expected
+        raise OutcomeUnknown(
+            f"CompleteMultipartUpload {self.location}: the object may or may not have been written; compare its ETag "
+            f"with {expected or 'that of your data'} (upload id {self.upload_id}); the cause: {error}",
+            upload_id=self.upload_id,
+        ) from error
+
+    async def undo(self, error: BaseException) -> None:
+        """Abort, unless there is nothing to abort. What could not be done is said on ``error``."""
+        if self.completed is not None:
+            return
+        if self.upload_id is None:
+            if self.create_lost:
+                error.add_note(
+                    f"handtruck: an unfinished upload of {self.location} may remain: "
+                    "the answer to CreateMultipartUpload was lost, and with it the upload's id"
+                )
+            return
+        if self.complete_lost and not isinstance(error, OutcomeUnknown):
+            error.add_note(
+                f"handtruck: {self.location} may have been written: the answer to Complete was not waited for"
+            )
+        problem: object = f"no answer within {GRACE:g} s"
+        with anyio.move_on_after(GRACE, shield=True):
+            problem = await self._abort()
+        if problem:
+            error.add_note(
+                f"handtruck: the unfinished upload {self.upload_id} of {self.location} may remain, "
+                f"and what it holds is billed: {problem}"
+            )
+
+    async def _abort(self) -> object:
+        """Abort until S3 knows the upload no more; gives what stood in the way, or None."""
+        assert self.upload_id is not None
+        options = replace(self.options, undo=True)
+        abort = operations.abort_multipart_upload(self.location, self.upload_id)
+        look = operations.list_parts(self.location, self.upload_id)
+        for _ in range(_ABORTS):
+            try:
+                await self.session.perform(abort, options=options)
+            except NotFound:
+                return None
+            except HandtruckError as failed:
+                return failed
+            try:
+                await self.session.perform(look, options=options)
+            except HandtruckError:
+                return None  # gone; or not ours to list, and then the abort's own word must do
+            await anyio.sleep(_LOOK_AGAIN)
+        return "S3 still lists it after several aborts"
+
+
+def _maybe_done(error: NotFound | ConnectionFailed | InvalidResponse) -> bool:
+    """The request may have been carried out, in spite of this."""
+    if isinstance(error, NotFound):
+        return error.code == "NoSuchUpload" and error.attempts > 1
+    return error.sent if isinstance(error, ConnectionFailed) else True
