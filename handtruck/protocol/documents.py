@@ -96,8 +96,11 @@ def parse_error(body: bytes) -> ErrorDocument | None:
 
 
 def parse_upload_id(body: bytes) -> str:
-    """The id that CreateMultipartUpload made."""
-    return _need(_expect(body, "InitiateMultipartUploadResult"), "UploadId")
+    """The id that CreateMultipartUpload made. The root's name is not looked at: rclone's differs from S3's."""
+    root = parse_xml(body)
+    if root.tag == "Error":
+        raise InvalidResponse("expected an upload's id in the answer, found <Error>")
+    return _need(root, "UploadId")
 
 
 def parse_completed_etag(body: bytes) -> str | None:
