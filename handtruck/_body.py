@@ -26,13 +26,16 @@ class Body(Protocol):
     @property
     def length(self) -> int:
         """Bytes."""
+        ...
 
     @property
     def payload_hash(self) -> str:
         """Hex SHA-256, or ``UNSIGNED-PAYLOAD``."""
+        ...
 
     def stream(self) -> httpx.AsyncByteStream:
         """The bytes, from the first one on; a new stream for every attempt."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ class Session:
             elif len(view) <= SMALL:
                 payload_hash = hash_view(view)
             else:
-                payload_hash = await isolated(partial(in_thread, hash_view, view, limiter=self.threads))
+                payload_hash = await isolated(lambda: in_thread(hash_view, view, limiter=self.threads))
         return BytesBody(view, payload_hash)
 
 

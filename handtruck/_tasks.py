@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
@@ -51,7 +51,7 @@ class Siblings:
 
 
 @asynccontextmanager
-async def siblings() -> AsyncIterator[Siblings]:
+async def siblings() -> AsyncGenerator[Siblings]:
     """A task group with one policy for errors: see above."""
     failures: list[Exception] = []
     try:

@@ -16,7 +16,7 @@ from ._tasks import in_thread, isolated
 from .errors import ConnectionFailed, HandtruckError, InvalidResponse, TransferTimeout, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from httpx._types import TimeoutTypes
 
@@ -42,9 +42,11 @@ class Sender(Protocol):
         extensions: Mapping[str, object] | None,
     ) -> httpx.Request:
         """A request for exactly this target. Its headers are final, but for the signature."""
+        ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send it and come back with the head of the answer; the body is still to be read."""
+        ...
 
     async def aclose(self) -> None:
         """Close what we own."""
@@ -183,7 +185,7 @@ _FOREIGN: Final[tuple[tuple[type[Exception], Callable[[str], HandtruckError]], .
 
 
 @contextmanager
-def foreign_errors(doing: str) -> Iterator[None]:
+def foreign_errors(doing: str) -> Generator[None]:
     """The border: whatever httpx raises in here leaves as one of our errors, the original as its cause."""
     try:
         yield

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from handtruck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ("Endpoint", "local_server")
 
@@ -39,7 +39,7 @@ class Endpoint:
 
 
 @contextmanager
-def local_server(directory: Path | None = None) -> Iterator[Endpoint]:
+def local_server(directory: Path | None = None) -> Generator[Endpoint]:
     """Serve the folders of a directory as buckets, on a free loopback port and under a key made for it.
 
     This blocks while the server starts and stops: call it around the event loop, not inside it.

@@ -8,7 +8,7 @@ Floors: ``base`` (what a source is) ← ``static`` (arguments, URL, environment)
 ``imds`` (the metadata service's protocol) ← ``metadata`` (keeping its keys fresh) ← ``chain`` (several sources).
 """
 
-from handtruck.credentials.base import AbstractCredentials
+from handtruck.credentials.base import AbstractCredentials, no_credentials
 from handtruck.credentials.chain import collect_credentials, merge_credentials
 from handtruck.credentials.files import ConfigCredentials
 from handtruck.credentials.metadata import MetadataCredentials
@@ -23,4 +23,5 @@ __all__ = (
     "URLCredentials",
     "collect_credentials",
     "merge_credentials",
+    "no_credentials",
 )

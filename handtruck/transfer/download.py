@@ -126,7 +126,7 @@ class Download:
         self.plan = plan
         self.target = target
         self.meter = meter
-        self.version = Version()
+        self.version: Version = Version()
 
     async def run(self) -> Version:
         """Fetch everything, or raise."""

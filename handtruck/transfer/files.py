@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import SourceChanged, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 POSITIONAL: Final = hasattr(os, "pread") and hasattr(os, "pwrite")
@@ -71,7 +71,7 @@ class PositionalFile:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Generator[None]:
     """Errors of the disk say which file the caller knows: a temporary name, or none, would not help."""
     try:
         yield
@@ -90,9 +90,9 @@ class SourceFile:
             UsageError: it is not a regular file.
         """
         descriptor = os.open(path, os.O_RDONLY | _FLAGS | getattr(os, "O_NONBLOCK", 0))
-        self.file = PositionalFile(descriptor, path)
+        self.file: PositionalFile = PositionalFile(descriptor, path)
         self._before = os.fstat(descriptor)
-        self.size = self._before.st_size
+        self.size: int = self._before.st_size
         if not stat.S_ISREG(self._before.st_mode):
             self.close()
             raise UsageError(f"{path} is not a regular file; send it as an iterable of bytes")
@@ -144,11 +144,11 @@ class AtomicTarget:
             UsageError: the target exists and is not a regular file.
         """
         with named(path):
-            self.path = path.resolve()
+            self.path: Path = path.resolve()
             mode = self._mode_of_existing(path)
             self._part = self.path.with_name(_part_name(self.path.name))
             descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
-        self.file = PositionalFile(descriptor, path)
+        self.file: PositionalFile = PositionalFile(descriptor, path)
         self._open = True
         if mode is not None:
             with suppress(OSError):  # a file system without modes keeps none

@@ -27,7 +27,7 @@ from .sources import blocks_of, file_pieces, stream_pieces
 from .upload import Upload, Uploaded, UploadPlan, put_object, uploaded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from httpx._types import TimeoutTypes
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .progress import ProgressCallback
-    from .sources import BytesLike
 
 __all__ = ("DownloadPlan", "UploadPlan", "download", "put_file", "put_stream", "upload_file", "upload_stream")
 
@@ -63,7 +62,7 @@ async def upload_file(
 async def upload_stream(
     session: Session,
     plan: UploadPlan,
-    content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike],
+    content: object,
     progress: ProgressCallback | None,
 ) -> UploadResult:
     """Send a stream, in parts where it is longer than one."""
@@ -74,7 +73,7 @@ async def upload_stream(
 async def put_stream(
     session: Session,
     location: Location,
-    content: Iterable[BytesLike] | AsyncIterable[BytesLike],
+    content: object,
     *,
     query: Query,
     headers: Headers,
@@ -113,7 +112,7 @@ def _why_not_parts(location: Location, query: Query, payload_hash: str | None) -
     return f"the content is longer than one part, but {what}; give it as bytes" if what else None
 
 
-async def _stream(upload: Upload, content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike]) -> Uploaded:
+async def _stream(upload: Upload, content: object) -> Uploaded:
     plan = upload.plan
     blocks = blocks_of(upload.session, content)
     pieces = stream_pieces(upload.session, blocks, plan.part_size, hashed=plan.hashed, grow=plan.grow)
@@ -162,7 +161,7 @@ async def _hash_of(session: Session, source: SourceFile) -> str:
 
 
 @asynccontextmanager
-async def _opened(session: Session, path: Path) -> AsyncIterator[SourceFile]:
+async def _opened(session: Session, path: Path) -> AsyncGenerator[SourceFile]:
     source = await in_thread(SourceFile, path, limiter=session.threads)
     try:
         yield source

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
 import anyio.from_thread
 
@@ -31,13 +31,16 @@ class Piece(Protocol):
     @property
     def number(self) -> int:
         """From 1."""
+        ...
 
     @property
     def last(self) -> bool:
         """Nothing comes after it."""
+        ...
 
     async def load(self) -> BytesBody:
         """Its bytes, with their hash."""
+        ...
 
     def release(self) -> None:
         """Give its memory back."""
@@ -150,22 +153,28 @@ class Blocks(Protocol):
 
         Blocks are copied before the stream goes on: many streams fill one buffer again and again.
         """
+        ...
 
     async def aclose(self) -> None:
         """The stream is not needed any longer."""
 
 
-def blocks_of(session: Session, content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike]) -> Blocks:
+def is_bytes(content: object) -> TypeGuard[BytesLike]:
+    """All of it is in memory. Bytes are iterables too, of numbers; nobody means that."""
+    return isinstance(content, bytes | bytearray | memoryview)
+
+
+def blocks_of(session: Session, content: object) -> Blocks:
     """Read whatever the caller gave, block by block.
 
     Raises:
         UsageError: it is nothing that yields bytes.
     """
-    if isinstance(content, bytes | bytearray | memoryview):
+    if is_bytes(content):
         return ThreadBlocks(session, iter([content]))
     if isinstance(content, AsyncIterable):
         return AsyncBlocks(aiter(content))
-    if isinstance(content, Iterable):
+    if isinstance(content, Iterable) and not isinstance(content, str):
         return ThreadBlocks(session, iter(content))
     raise UsageError(
         f"the content must be bytes, or a sync or async iterable of bytes, not {type(content).__name__}"
@@ -220,6 +229,6 @@ class ThreadBlocks:
 
 
 def _checked(block: object) -> memoryview:
-    if not isinstance(block, bytes | bytearray | memoryview):
+    if not is_bytes(block):
         raise UsageError(f"the content yielded {type(block).__name__} where bytes are expected")
     return flat(block)

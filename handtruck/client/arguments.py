@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import httpx
 
-from .errors import UsageError
-from .protocol.checksums import is_payload_hash
+from ..errors import UsageError
+from ..protocol.checksums import is_payload_hash
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from .protocol.address import Query
-    from .protocol.operations import Headers
+    from ..protocol.address import Query
+    from ..protocol.operations import Headers
 
 ObjectName: TypeAlias = "str | PathLike[str]"
 HeaderTypes: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"

@@ -1,0 +1,43 @@
+# Two targets set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: demo test lint types tests soak clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.demo  ## watch handtruck do its main job against a local S3 server, on asyncio and on trio
+	$(BIN)/handtruck demo
+
+test: lint types tests  ## everything that must hold
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/pyright --verifytypes handtruck --ignoreexternal
+
+tests: $(VENV)/.dev
+	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term
+
+soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back on every loop
+	$(BIN)/pytest -m soak -s
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handtruck needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,121 @@
+"""S3Client: the sum of small families of methods, each of a few lines."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+import httpx
+
+from .._session import Session
+from ..credentials import AbstractCredentials, collect_credentials
+from ..errors import UsageError
+from ..protocol.address import Addressing, parse_endpoint
+from ..transport import ClientSender, OwnSender
+from .http import HttpMethods
+from .lists import ListMethods
+from .transfers import TransferMethods
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+DEFAULT_MAX_CONNECTIONS: Final = 64
+"""Below httpx's own limit of 100, so that a caller's client with default limits never queues our requests."""
+
+DEFAULT_MAX_ATTEMPTS: Final = 4
+
+
+class S3Client(HttpMethods, ListMethods, TransferMethods):
+    """An S3 endpoint, or one bucket of it, under asyncio and trio.
+
+    Methods named after HTTP verbs, ``request`` and ``put_file`` give the :class:`httpx.Response` whatever its status,
+    its body read. All others give a typed result or raise one of :mod:`handtruck.errors`.
+
+    Any method may be cancelled at any moment: a call that has returned, raised or been cancelled leaves nothing
+    behind. One client serves any number of tasks of one event loop.
+
+    Args:
+        url: where S3 is: ``http://host``, with ``/bucket`` if the client is for one bucket, or
+            ``http://bucket.host`` with ``addressing="virtual"``. It may hold credentials:
+            ``http://KEY_ID:SECRET@host``. The target of a request is always the URL's path joined with the object's
+            name, byte for byte.
+        client: an :class:`httpx.AsyncClient` to send with. It stays yours: its headers, hooks, mounts, proxies and
+            timeouts hold, and it is never closed. Without one the S3Client has connections of its own and is used
+            as ``async with``.
+        secret_access_key: with ``access_key_id``, the keys to sign with.
+        access_key_id: see ``secret_access_key``.
+        session_token: goes with temporary keys.
+        region: to sign for. Default: what an AWS host or the credentials' source says, else ``us-east-1``.
+        credentials: a source of keys. Default: keywords, the URL's user and password, the environment, the
+            config files, in this order; nothing is read before the first request.
+        bucket: the name of the bucket that the URL stands for, where it cannot be seen in it.
+        addressing: where the bucket stands in the URL: ``"path"``, ``"virtual"`` (in the host) or found out.
+        max_connections: requests on the wire at once; one more may undo an upload.
+        max_attempts: how often a request is sent in all before a failure that might pass is final.
+
+    Raises:
+        UsageError: the URL is unusable, or the arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        url: str | httpx.URL,
+        client: httpx.AsyncClient | None = None,
+        *,
+        secret_access_key: str | None = None,
+        access_key_id: str | None = None,
+        session_token: str | None = None,
+        region: str = "",
+        credentials: AbstractCredentials | None = None,
+        bucket: str | None = None,
+        addressing: Addressing = "auto",
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+    ) -> None:
+        for name, value in (("max_connections", max_connections), ("max_attempts", max_attempts)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        keywords = (access_key_id, secret_access_key, session_token)
+        if credentials is not None and any(keywords):
+            raise UsageError("give either credentials=, or access_key_id= and secret_access_key=")
+        endpoint = parse_endpoint(str(url), bucket=bucket, addressing=addressing)
+        self._session = Session(
+            endpoint=endpoint,
+            sender=OwnSender(secure=endpoint.secure, max_connections=max_connections + 1)
+            if client is None
+            else ClientSender(client),
+            credentials=credentials
+            or collect_credentials(
+                url=str(url),
+                access_key_id=access_key_id,
+                secret_access_key=secret_access_key,
+                session_token=session_token,
+            ),
+            region=region,
+            max_connections=max_connections,
+            max_attempts=max_attempts,
+            clock=partial(datetime.now, UTC),
+            random=random.random,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
+
+    @property
+    def url(self) -> httpx.URL:
+        """The endpoint, without user and password."""
+        return httpx.URL(self._session.endpoint.origin + self._session.endpoint.path)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close our own connections; a caller's client is left alone. A closed client sends no more."""
+        await self._session.sender.aclose()

@@ -1,0 +1,231 @@
+"""HTTP level: the methods named after HTTP's verbs. They give the answer, whatever its status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from .._body import BytesBody, flat
+from .._session import Options
+from .._tasks import isolated
+from ..errors import UsageError
+from ..protocol import operations
+from ..protocol.parts import MIB
+from ..transfer import jobs
+from ..transfer.sources import BytesLike, is_bytes
+from . import arguments
+from .base import Family
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import httpx
+    from httpx._types import TimeoutTypes
+
+    from .arguments import HeaderTypes, ObjectName, ParamTypes
+
+Content: TypeAlias = str | BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike] | None
+
+
+class HttpMethods(Family):
+    """``request get head put post delete put_file``."""
+
+    async def request(
+        self,
+        method: str,
+        path: ObjectName,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content: str | BytesLike | None = None,
+        content_sha256: str | None = None,
+        *,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Sign and send any request, with the same retries as every other.
+
+        Args:
+            method: the HTTP method.
+            path: the object's name; ``bucket/key``, or ``key`` where the URL names the bucket.
+            headers: sent and, where S3 asks for it, signed.
+            params: query parameters, not encoded; None as a value stands for a bare sub-resource (``?uploads``).
+            content: the body.
+            content_sha256: hex SHA-256 of the body if you know it, or ``UNSIGNED-PAYLOAD``.
+            timeout: httpx's stall timeouts for this request; seconds.
+            extensions: httpx's request extensions.
+
+        Raises:
+            UsageError: the request cannot be made, or there are no credentials.
+            ConnectionFailed: there was no answer.
+        """
+        operation = operations.plain(
+            method.upper(),
+            self._locate(path),
+            arguments.query_of(params),
+            arguments.headers_of(headers),
+        )
+        body = await self._body(content, content_sha256)
+        return await self._session.respond(
+            operation, body=body, options=Options(timeout=timeout, extensions=extensions)
+        )
+
+    async def _body(self, content: str | BytesLike | None, content_sha256: str | None) -> BytesBody:
+        payload_hash = arguments.payload_hash(content_sha256)
+        if isinstance(content, str):
+            content = content.encode()
+        elif content is None:
+            content = b""
+        elif not is_bytes(content):
+            raise UsageError(f"the content must be text or bytes, not {type(content).__name__}")
+        return await self._session.bytes_body(flat(content), payload_hash)
+
+    async def get(
+        self,
+        object_name: ObjectName,
+        *,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Read a whole object into memory (GetObject). Arguments and errors: :meth:`request`."""
+        return await self.request(
+            "GET", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
+        )
+
+    async def head(
+        self,
+        object_name: ObjectName,
+        *,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Read an object's headers (HeadObject). Arguments and errors: :meth:`request`."""
+        return await self.request(
+            "HEAD", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
+        )
+
+    async def delete(
+        self,
+        object_name: ObjectName,
+        *,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Delete an object (DeleteObject); 204 even if there was none. Arguments and errors: :meth:`request`."""
+        return await self.request(
+            "DELETE", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
+        )
+
+    async def post(
+        self,
+        object_name: ObjectName,
+        content: str | BytesLike | None = None,
+        *,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Send a POST. Its answer lost, it is not sent again. Arguments and errors: :meth:`request`."""
+        return await self.request(
+            "POST", object_name, headers, params, content, content_sha256, timeout=timeout, extensions=extensions
+        )
+
+    async def put(
+        self,
+        object_name: ObjectName,
+        content: Content,
+        *,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes | None = None,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+        extensions: dict[str, object] | None = None,
+    ) -> httpx.Response:
+        """Write an object (PutObject) from text, bytes or an iterable of bytes.
+
+        Text and bytes are one request. An iterable, sync or async, is collected: up to 8 MiB are one request too;
+        beyond, it becomes a multipart upload, because S3 takes no body of unknown length. Memory: two parts.
+        A sync iterable advances in a worker thread.
+
+        Returns:
+            The answer whatever its status; of a multipart upload the verified answer to CompleteMultipartUpload.
+
+        Raises:
+            UsageError: the request cannot be made, or there are no credentials.
+            ConnectionFailed: there was no answer.
+            S3Error: the body became a multipart upload and S3 refused a step of it; the upload was aborted.
+            OutcomeUnknown: the answer to the last step of a multipart upload was lost.
+        """
+        if content is None or isinstance(content, str) or is_bytes(content):
+            return await self.request(
+                "PUT", object_name, headers, params, content, content_sha256, timeout=timeout, extensions=extensions
+            )
+        return await isolated(
+            partial(
+                jobs.put_stream,
+                self._session,
+                self._locate(object_name),
+                content,
+                query=arguments.query_of(params),
+                headers=arguments.headers_of(headers),
+                payload_hash=arguments.payload_hash(content_sha256),
+                options=Options(timeout=timeout, extensions=extensions),
+            )
+        )
+
+    async def put_file(
+        self,
+        object_name: ObjectName,
+        file_path: str | PathLike[str],
+        *,
+        headers: HeaderTypes | None = None,
+        chunk_size: int = MIB,
+        content_sha256: str | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> httpx.Response:
+        """Write a file of up to 5 GiB as one request (PutObject); its name suggests the Content-Type.
+
+        Over http the file is read twice, because its hash goes ahead of it. Larger files, and files that should be
+        sent by several connections, go by :meth:`put_file_multipart`.
+
+        Args:
+            object_name: what the object will be called.
+            file_path: the file.
+            headers: see :meth:`request`.
+            chunk_size: bytes read, and kept in memory, at a time.
+            content_sha256: see :meth:`request`.
+            timeout: see :meth:`request`.
+
+        Raises:
+            OSError: the file cannot be read.
+            SourceChanged: the file changed meanwhile; nothing was stored.
+            UsageError: see :meth:`request`; or the file is too large, or not a regular file.
+            ConnectionFailed: there was no answer.
+        """
+        if chunk_size < 1:
+            raise UsageError(f"chunk_size must be at least 1, not {chunk_size}")
+        path = Path(file_path)
+        return await isolated(
+            partial(
+                jobs.put_file,
+                self._session,
+                self._locate(object_name),
+                path,
+                headers=arguments.with_content_type(arguments.headers_of(headers), path.name),
+                payload_hash=arguments.payload_hash(content_sha256),
+                chunk_size=chunk_size,
+                timeout=timeout,
+            )
+        )

@@ -1,0 +1,184 @@
+"""Transfers: objects in parts, from files and streams and into files. They appear whole, or not at all."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._session import Options
+from .._tasks import isolated
+from ..protocol.parts import DEFAULT_PART_SIZE, MIB
+from ..transfer import jobs
+from . import arguments
+from .base import Family
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable
+    from os import PathLike
+
+    from httpx._types import TimeoutTypes
+
+    from ..models import DownloadResult, UploadResult
+    from ..transfer.progress import ProgressCallback
+    from ..transfer.sources import BytesLike
+    from .arguments import HeaderTypes, ObjectName
+
+
+class TransferMethods(Family):
+    """``put_multipart put_file_multipart get_file_parallel``."""
+
+    async def put_multipart(
+        self,
+        object_name: ObjectName,
+        content: BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike],
+        *,
+        headers: HeaderTypes | None = None,
+        part_size: int = DEFAULT_PART_SIZE,
+        workers_count: int = 1,
+        max_size: int | None = None,
+        part_upload_tries: int = 3,
+        calculate_content_sha256: bool = True,
+        grow_parts: bool = True,
+        progress: ProgressCallback | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> UploadResult:
+        """Write an object from an iterable of bytes of any length, several parts at a time.
+
+        The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload.
+        Less than two parts are sent as a single PUT. Memory: ``max_size × part_size`` and one block of the iterable.
+
+        Args:
+            object_name: what the object will be called.
+            content: blocks of any size; a sync iterable advances in a worker thread, a generator is closed.
+            headers: of the object (Content-Type, x-amz-meta-…); conditions are checked when the object is completed.
+            part_size: bytes, 5 MiB to 5 GiB. Each part is a billed request.
+            workers_count: parts on their way at once.
+            max_size: parts in memory at once, those waiting and those being sent. Default: ``workers_count``.
+            part_upload_tries: how often a part is sent before it fails the upload.
+            calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
+            grow_parts: let parts double every 1 000, so that 10 000 are always enough. Some servers want equal ones.
+            progress: called with a :class:`~handtruck.Progress` after every part.
+            timeout: httpx's stall timeouts; seconds.
+
+        Raises:
+            UsageError: an argument is wrong, or there are no credentials.
+            S3Error: S3 refused.
+            ConnectionFailed: S3 did not answer.
+            InvalidResponse: its answer makes no sense.
+            OutcomeUnknown: the answer to the last step was lost.
+            Exception: whatever the iterable or ``progress`` raises.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
+        """
+        plan = jobs.UploadPlan(
+            location=self._locate(object_name),
+            headers=arguments.headers_of(headers),
+            part_size=part_size,
+            workers=workers_count,
+            slots=workers_count if max_size is None else max_size,
+            tries=part_upload_tries,
+            hashed=calculate_content_sha256,
+            grow=grow_parts,
+            options=Options(timeout=timeout),
+        )
+        plan.check()
+        return await isolated(partial(jobs.upload_stream, self._session, plan, content, progress))
+
+    async def put_file_multipart(
+        self,
+        object_name: ObjectName,
+        file_path: str | PathLike[str] | None = None,
+        *,
+        headers: HeaderTypes | None = None,
+        part_size: int = DEFAULT_PART_SIZE,
+        workers_count: int = 1,
+        max_size: int | None = None,
+        part_upload_tries: int = 3,
+        calculate_content_sha256: bool = True,
+        progress: ProgressCallback | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> UploadResult:
+        """Write an object from a file, several parts at a time; the file's name suggests the Content-Type.
+
+        The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload.
+        A file of at most one part is sent as a single PUT. Memory: ``workers_count × part_size``.
+
+        Args:
+            object_name: what the object will be called.
+            file_path: the file. Default: the path that is called like the object.
+            headers: see :meth:`put_multipart`.
+            part_size: bytes, 5 MiB to 5 GiB; larger where the file needs it to fit into 10 000 parts.
+            workers_count: parts on their way at once.
+            max_size: parts in memory at once. Default: ``workers_count``.
+            part_upload_tries: see :meth:`put_multipart`.
+            calculate_content_sha256: see :meth:`put_multipart`.
+            progress: see :meth:`put_multipart`.
+            timeout: see :meth:`put_multipart`.
+
+        Raises:
+            OSError: the file cannot be read.
+            SourceChanged: the file changed meanwhile; the upload was aborted.
+            UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
+        """
+        path = Path(arguments.object_name(object_name) if file_path is None else file_path)
+        plan = jobs.UploadPlan(
+            location=self._locate(object_name),
+            headers=arguments.with_content_type(arguments.headers_of(headers), path.name),
+            part_size=part_size,
+            workers=workers_count,
+            slots=workers_count if max_size is None else max_size,
+            tries=part_upload_tries,
+            hashed=calculate_content_sha256,
+            options=Options(timeout=timeout),
+        )
+        plan.check()
+        return await isolated(partial(jobs.upload_file, self._session, plan, path, progress))
+
+    async def get_file_parallel(
+        self,
+        object_name: ObjectName,
+        file_path: str | PathLike[str],
+        *,
+        headers: HeaderTypes | None = None,
+        range_step: int = DEFAULT_PART_SIZE,
+        workers_count: int = 1,
+        range_get_tries: int = 3,
+        buffer_size: int = MIB,
+        progress: ProgressCallback | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> DownloadResult:
+        """Fetch an object into a file, several ranges at a time, all of one version of the object.
+
+        The file appears, or is replaced, in one step when all bytes are there; until then, and whatever goes wrong,
+        what was there before stays. Memory: ``workers_count × buffer_size`` and what the HTTP client holds.
+
+        Args:
+            object_name: the object.
+            file_path: the file; a symbolic link is followed, an existing file keeps its mode.
+            headers: sent with every range (not Range itself).
+            range_step: bytes a request asks for. Each is billed.
+            workers_count: ranges on their way at once.
+            range_get_tries: how often a range is asked for before it fails the download; it goes on where it broke.
+            buffer_size: bytes a worker collects before it writes them.
+            progress: called with a :class:`~handtruck.Progress` after every write.
+            timeout: httpx's stall timeouts; seconds.
+
+        Raises:
+            OSError: the file cannot be written.
+            PreconditionFailed: the object was replaced meanwhile.
+            UsageError, S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/range-get-olap.html
+        """
+        plan = jobs.DownloadPlan(
+            location=self._locate(object_name),
+            headers=arguments.headers_of(headers),
+            step=range_step,
+            workers=workers_count,
+            tries=range_get_tries,
+            block=buffer_size,
+            options=Options(timeout=timeout),
+        )
+        plan.check()
+        return await isolated(partial(jobs.download, self._session, plan, Path(file_path), progress))
