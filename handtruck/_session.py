@@ -20,11 +20,22 @@ import anyio
 from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view
 from ._tasks import in_thread, isolated, settled
 from .credentials.base import no_credentials
-from .errors import ConnectionFailed, HandtruckError, InvalidResponse, S3Error, TransferTimeout, UsageError
+from .errors import (
+    AccessDenied,
+    ConnectionFailed,
+    HandtruckError,
+    InvalidResponse,
+    NotFound,
+    PreconditionFailed,
+    S3Error,
+    TransferTimeout,
+    UsageError,
+)
 from .protocol.address import wire_query
 from .protocol.answers import Answer, failure
 from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .protocol.documents import parse_error
+from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
 from .protocol.signing import sign
 from .transport import foreign_errors
@@ -148,7 +159,13 @@ class Session:
         async def receive(_: Operation[object], response: httpx.Response, attempt: int) -> T:
             answer = await _read(response)
             if not 200 <= answer.status < 300 or (operation.error_in_200 and parse_error(answer.body)):
-                raise failure(answer, operation.name, operation.location, attempt)
+                raise failure(
+                    answer,
+                    operation.name,
+                    operation.location,
+                    attempt,
+                    conditional_write=operation.method != "GET" and is_conditional(operation.headers),
+                )
             try:
                 result = operation.parse(answer)
             except InvalidResponse as error:
@@ -308,7 +325,9 @@ def _outcome(error: HandtruckError) -> Outcome:
     """How an attempt ended, by what it raised."""
     match error:
         case S3Error():
-            return classify(error.status if error.status >= 300 else 500, error.code)
+            # Inside a 200 an error counts as a 500, unless it is one of those that do not pass.
+            inside = 400 if isinstance(error, AccessDenied | NotFound | PreconditionFailed) else 500
+            return classify(error.status if error.status >= 300 else inside, error.code)
         case ConnectionFailed(sent=False):
             return Outcome.REFUSED
         case TransferTimeout():

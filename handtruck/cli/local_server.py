@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from handtruck.errors import UsageError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,13 +39,14 @@ class Endpoint:
 
 
 @contextmanager
-def local_server(directory: Path | None = None) -> Generator[Endpoint]:
+def local_server(directory: Path | None = None, *, virtual_hosts: bool = False) -> Generator[Endpoint]:
     """Serve the folders of a directory as buckets, on a free loopback port and under a key made for it.
 
     This blocks while the server starts and stops: call it around the event loop, not inside it.
 
     Args:
         directory: what to serve; made if it is not there, and it stays. By default a temporary one.
+        virtual_hosts: the bucket is the first label of the host instead of the path's first segment.
 
     Yields:
         The endpoint, ready for requests.
@@ -61,7 +62,7 @@ def local_server(directory: Path | None = None) -> Generator[Endpoint]:
         log, key, secret = Path(own, "log"), "handtruck", secrets.token_hex(16)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [rclone, "serve", "s3", str(served), *_options(own)],
+                [rclone, "serve", "s3", str(served), *_options(own, virtual_hosts)],
                 env=_environment(f'"{key},{secret}"'),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -83,9 +84,10 @@ def _find_rclone() -> str:
     return found
 
 
-def _options(own: str) -> list[str]:
+def _options(own: str, virtual_hosts: bool) -> list[str]:
     # The default limit of 4096 header bytes answers 431 to long metadata and presigned requests.
     network = ["--addr", "127.0.0.1:0", "--max-header-bytes", "65536"]
+    network.append(f"--force-path-style={str(not virtual_hosts).lower()}")
     return [*network, "--vfs-cache-mode", "off", "--config", os.devnull, "--temp-dir", own, "--cache-dir", own]
 
 

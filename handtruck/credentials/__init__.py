@@ -8,11 +8,11 @@ Floors: ``base`` (what a source is) ← ``static`` (arguments, URL, environment)
 ``imds`` (the metadata service's protocol) ← ``metadata`` (keeping its keys fresh) ← ``chain`` (several sources).
 """
 
-from handtruck.credentials.base import AbstractCredentials, no_credentials
-from handtruck.credentials.chain import collect_credentials, merge_credentials
-from handtruck.credentials.files import ConfigCredentials
-from handtruck.credentials.metadata import MetadataCredentials
-from handtruck.credentials.static import EnvironmentCredentials, StaticCredentials, URLCredentials
+from .base import AbstractCredentials, no_credentials
+from .chain import collect_credentials, merge_credentials
+from .files import ConfigCredentials
+from .metadata import MetadataCredentials
+from .static import EnvironmentCredentials, StaticCredentials, URLCredentials
 
 __all__ = (
     "AbstractCredentials",

@@ -10,12 +10,12 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import current_token
 
-from handtruck.errors import UsageError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from handtruck.models import Credentials
+    from ..models import Credentials
 
 
 class AbstractCredentials(ABC):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from handtruck.credentials.base import AbstractCredentials
-from handtruck.credentials.files import ConfigCredentials
-from handtruck.credentials.static import EnvironmentCredentials, StaticCredentials, URLCredentials
-from handtruck.errors import UsageError
-from handtruck.models import Credentials
+from ..errors import UsageError
+from ..models import Credentials
+from .base import AbstractCredentials
+from .files import ConfigCredentials
+from .static import EnvironmentCredentials, StaticCredentials, URLCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
 
-from handtruck.credentials.base import AbstractCredentials, LoopLocks, environment, is_rejected
-from handtruck.errors import UsageError
-from handtruck.models import Credentials
+from ..errors import UsageError
+from ..models import Credentials
+from .base import AbstractCredentials, LoopLocks, environment, is_rejected
 
 if TYPE_CHECKING:
     import os

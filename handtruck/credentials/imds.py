@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 import httpx
 
-from handtruck.errors import ConnectionFailed, HandtruckError, InvalidResponse, TransferTimeout, UsageError
-from handtruck.models import Credentials
+from ..errors import ConnectionFailed, HandtruckError, InvalidResponse, TransferTimeout, UsageError
+from ..models import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
-from handtruck.credentials.base import AbstractCredentials, LoopLocks, environment, is_rejected
-from handtruck.credentials.imds import DEFAULT_ENDPOINT, MetadataService, open_client, parse_endpoint
-from handtruck.errors import ConnectionFailed, InvalidResponse, UsageError
-from handtruck.models import Credentials
+from ..errors import ConnectionFailed, InvalidResponse, UsageError
+from ..models import Credentials
+from .base import AbstractCredentials, LoopLocks, environment, is_rejected
+from .imds import DEFAULT_ENDPOINT, MetadataService, open_client, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from handtruck.credentials.base import AbstractCredentials, environment
-from handtruck.errors import UsageError
-from handtruck.models import Credentials
+from ..errors import UsageError
+from ..models import Credentials
+from .base import AbstractCredentials, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

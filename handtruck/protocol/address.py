@@ -106,7 +106,7 @@ class Endpoint:
         """
         name = name.strip("/")
         if self.fixed:
-            if name or (bucket and self.bucket and bucket != self.bucket):
+            if name not in ("", self.bucket) or (bucket and self.bucket and bucket != self.bucket):
                 raise UsageError(
                     f"the endpoint {self.origin}{self.path} is one bucket's, so {bucket or name!r} cannot be listed; "
                     "use prefix= for a part of it, or a client whose URL has no bucket"
@@ -181,7 +181,9 @@ def _bucket_of(
         raise UsageError(f"addressing must be 'auto', 'path' or 'virtual', not {addressing!r}")
     in_path = unquote(path.rpartition("/")[2], errors="surrogateescape") or None
     if addressing == "virtual":
-        return bucket or aws_bucket or host.partition(".")[0], True
+        if bucket and aws_bucket and bucket != aws_bucket:
+            raise UsageError(f"bucket={bucket!r}, but the host of the endpoint URL is that of {aws_bucket!r}")
+        return bucket or aws_bucket or _first_label(host), True
     if in_path:
         if bucket and bucket != in_path:
             raise UsageError(f"bucket={bucket!r}, but the path of the endpoint URL ends in {in_path!r}")
@@ -198,6 +200,12 @@ def _bucket_of(
         f"bucket={bucket!r} stands neither in the host nor in the path of the endpoint URL: add it to the path "
         f"(…/{bucket}), or say addressing='virtual' if the host is the bucket's own"
     )
+
+
+def _first_label(host: str) -> str | None:
+    """What stands before the first dot; an address, or a name without a dot, names no bucket."""
+    label, dot, rest = host.partition(".")
+    return label if dot and ":" not in host and not rest.replace(".", "").isdigit() and label != "s3" else None
 
 
 def encode_path(name: str) -> str:

@@ -71,10 +71,17 @@ class Answer:
     body: bytes = b""
 
 
-def failure(answer: Answer, operation: str, location: Location, attempts: int) -> S3Error:
-    """The exception that this answer means, with all that S3 said."""
+def failure(
+    answer: Answer, operation: str, location: Location, attempts: int, *, conditional_write: bool = False
+) -> S3Error:
+    """The exception that this answer means, with all that S3 said.
+
+    A conditional write of a key that is not there is a condition that does not hold, though S3 calls it NoSuchKey.
+    """
     said = parse_error(answer.body) or ErrorDocument(code=None, message=None, request_id=None)
     kind = _BY_CODE.get(said.code or "") or _BY_STATUS.get(answer.status, S3Error)
+    if conditional_write and said.code == "NoSuchKey":
+        kind = PreconditionFailed
     request_id = answer.headers.get("x-amz-request-id") or said.request_id
     return kind(
         _describe(answer.status, said, operation, location, request_id, attempts),

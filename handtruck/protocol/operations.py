@@ -5,6 +5,7 @@ Source of each: the page of the same name under https://docs.aws.amazon.com/Amaz
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -21,7 +22,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 Headers = tuple[tuple[str, str], ...]
 
-CONDITIONAL: Final = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+CONDITIONAL: Final = frozenset(
+    {
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-unmodified-since",
+        "x-amz-if-match-last-modified-time",
+        "x-amz-if-match-size",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +59,7 @@ class Operation(Generic[T_co]):
 
 _EVERYWHERE: Final = frozenset({"x-amz-expected-bucket-owner", "x-amz-request-payer"})
 _CUSTOMER_KEY: Final = "x-amz-server-side-encryption-customer-"
-_OF_WHOLE_BODY: Final = frozenset({"content-md5"})
+_OF_WHOLE_BODY: Final = re.compile(r"content-md5|x-amz-checksum-(?!algorithm|type)\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,7 @@ def sort_upload_headers(headers: Headers) -> UploadHeaders:
     complete: list[tuple[str, str]] = []
     for header in headers:
         name = header[0].lower()
-        if name in _OF_WHOLE_BODY:
+        if _OF_WHOLE_BODY.fullmatch(name):
             raise UsageError(f"{header[0]} speaks of the whole body, which is sent in parts; leave it out")
         if name in CONDITIONAL:
             complete.append(header)

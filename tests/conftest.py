@@ -1,0 +1,102 @@
+"""Fixtures for every test: the three event loops, the three servers, and the guard against blocking calls.
+
+Async tests ask for the loops with ``pytestmark = pytest.mark.anyio``. Servers start when the first test asks for
+them, once in each xdist worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests import blocking
+from tests.servers import faults, moto, rclone, rgw
+from tests.servers.admin import Witness
+from tests.servers.model import NotInstalled, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+_LOOPS: Final = (
+    pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="asyncio+uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+)
+_NUMBERS: Final = itertools.count(1)
+_WORKER: Final = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+@pytest.fixture(scope="module", params=_LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """The event loop of an async test: anyio's plugin takes the backend and its options from here."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail tests on event loops in which handtruck blocks the loop, even where the error was swallowed."""
+    if "anyio_backend" not in request.fixturenames:
+        yield
+        return
+    with blocking.guard() as calls:
+        yield
+    if calls:
+        pytest.fail("handtruck blocked the event loop:\n" + "\n".join(map(str, calls)), pytrace=False)
+
+
+def _running(start: Callable[[], AbstractContextManager[Server]], *, optional: bool = False) -> Iterator[Server]:
+    """The server while the session lasts. Only an optional one may be missing, and not in CI."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start())
+        except NotInstalled as error:
+            if optional and not os.environ.get("CI"):
+                pytest.skip(str(error))
+            pytest.fail(str(error), pytrace=False)
+        yield server
+
+
+@pytest.fixture(scope="session", name="rclone")
+def _rclone() -> Iterator[Server]:
+    """A ``rclone serve s3``."""
+    yield from _running(rclone.start)
+
+
+@pytest.fixture(scope="session", name="moto")
+def _moto() -> Iterator[Server]:
+    """A server of moto's."""
+    yield from _running(moto.start)
+
+
+@pytest.fixture(scope="session", name="rgw")
+def _rgw() -> Iterator[Server]:
+    """Ceph's object gateway; skipped where Ceph is not installed, but not in CI."""
+    yield from _running(rgw.start, optional=True)
+
+
+@pytest.fixture(scope="session", params=faults.SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the servers in turn; ``parametrize("server", ["rgw"], indirect=True)`` for fewer."""
+    running: Server = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.fixture(scope="session")
+def witness(server: Server) -> Iterator[Witness]:
+    """Tells what is really on ``server``: botocore."""
+    with Witness(server) as client:
+        yield client
+
+
+@pytest.fixture
+def bucket(witness: Witness) -> Iterator[str]:
+    """A new bucket on ``server``, emptied after the test."""
+    name = f"{_WORKER}-{next(_NUMBERS):05}"
+    witness.create_bucket(name)
+    yield name
+    witness.discard(name)
