@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import httpx
 
@@ -56,12 +56,27 @@ class BytesBody:
 
 
 class _Slices(httpx.AsyncByteStream):
+    """No async generator: one that a cancelled request abandons is left to the event loop to finish."""
+
     def __init__(self, view: memoryview) -> None:
         self._view = view
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._view), SLICE):
-            yield bytes(self._view[start : start + SLICE])
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _SliceIterator(self._view)
+
+
+class _SliceIterator:
+    def __init__(self, view: memoryview) -> None:
+        self._rest = view
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not len(self._rest):
+            raise StopAsyncIteration
+        block, self._rest = bytes(self._rest[:SLICE]), self._rest[SLICE:]
+        return block
 
 
 NO_BODY: Final = BytesBody(memoryview(b""), EMPTY_SHA256)

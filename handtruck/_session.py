@@ -38,7 +38,7 @@ from .protocol.documents import parse_error
 from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
 from .protocol.signing import sign
-from .transport import foreign_errors
+from .transport import Draft, foreign_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -198,12 +198,12 @@ class Session:
             try:
                 result = await self._attempt(operation, receive, body, keys, options, retries.attempt)
             except (S3Error, ConnectionFailed, InvalidResponse) as error:
-                if options.on_wire is not None and _outcome(error) in (Outcome.REFUSED, Outcome.FINAL):
+                if options.on_wire is not None and _outcome(error, operation) in (Outcome.REFUSED, Outcome.FINAL):
                     options.on_wire(False)
                 if isinstance(error, S3Error) and error.code in EXPIRED_CODES and expired is None:
                     expired = keys
                     continue
-                await self._wait_or_raise(error, retries)
+                await self._wait_or_raise(error, _outcome(error, operation), retries)
             else:
                 retries.succeeded()
                 return result
@@ -214,9 +214,11 @@ class Session:
             raise no_credentials(self.credentials)
         return keys
 
-    async def _wait_or_raise(self, error: S3Error | ConnectionFailed | InvalidResponse, retries: Retries) -> None:
+    async def _wait_or_raise(
+        self, error: S3Error | ConnectionFailed | InvalidResponse, outcome: Outcome, retries: Retries
+    ) -> None:
         asked = error.retry_after if isinstance(error, S3Error) else 0.0
-        wait = retries.again(_outcome(error), random=self.random(), retry_after=asked)
+        wait = retries.again(outcome, random=self.random(), retry_after=asked)
         if wait is None:
             if isinstance(error, ConnectionFailed):
                 error.attempts = retries.attempt
@@ -276,17 +278,17 @@ class Session:
             headers.append(("Accept-Encoding", "identity"))
         if body.length or operation.method in ("PUT", "POST"):
             headers.append(("Content-Length", str(body.length)))
-        target = f"{operation.location.path}?{query}" if query else operation.location.path
+        draft = Draft(
+            method=operation.method,
+            origin=self.endpoint.origin,
+            target=f"{operation.location.path}?{query}" if query else operation.location.path,
+            headers=headers,
+            body=body,
+            timeout=options.timeout,
+            extensions=options.extensions,
+        )
         with foreign_errors(f"{operation.name} {operation.location}"):
-            request = await self.sender.build(
-                operation.method,
-                self.endpoint.origin,
-                target,
-                headers,
-                body,
-                timeout=options.timeout,
-                extensions=options.extensions,
-            )
+            request = await self.sender.build(draft)
         request.headers.update(
             sign(
                 method=operation.method,
@@ -321,9 +323,11 @@ async def _read(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
 
 
-def _outcome(error: HandtruckError) -> Outcome:
+def _outcome(error: HandtruckError, operation: Operation[object]) -> Outcome:
     """How an attempt ended, by what it raised."""
     match error:
+        case S3Error() if error.code in operation.final_codes:
+            return Outcome.FINAL
         case S3Error():
             # Inside a 200 an error counts as a 500, unless it is one of those that do not pass.
             inside = 400 if isinstance(error, AccessDenied | NotFound | PreconditionFailed) else 500

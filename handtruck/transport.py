@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -27,21 +28,31 @@ STALL_TIMEOUT: Final = 60.0
 _USER_AGENT: Final = "handtruck"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A request before it is signed.
+
+    Attributes:
+        origin: ``scheme://host[:port]``.
+        target: the path, percent-encoded, and the query: what is sent is exactly this.
+        timeout: httpx's four stall timeouts; None: the HTTP client's own.
+        extensions: httpx's request extensions.
+    """
+
+    method: str
+    origin: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: Body
+    timeout: TimeoutTypes | None
+    extensions: Mapping[str, object] | None
+
+
 class Sender(Protocol):
     """Builds requests and sends them, one connection each while they last."""
 
-    async def build(
-        self,
-        method: str,
-        origin: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        body: Body,
-        *,
-        timeout: TimeoutTypes | None,
-        extensions: Mapping[str, object] | None,
-    ) -> httpx.Request:
-        """A request for exactly this target. Its headers are final, but for the signature."""
+    async def build(self, draft: Draft) -> httpx.Request:
+        """Make it a request; its headers are final then, but for the signature."""
         ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -66,31 +77,21 @@ class ClientSender:
             )
         self._client = client
 
-    async def build(
-        self,
-        method: str,
-        origin: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        body: Body,
-        *,
-        timeout: TimeoutTypes | None,
-        extensions: Mapping[str, object] | None,
-    ) -> httpx.Request:
+    async def build(self, draft: Draft) -> httpx.Request:
         """See :class:`Sender`."""
         request = self._client.build_request(
-            method,
-            origin + target,
-            headers=headers,
-            timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
-            extensions=dict(extensions or {}),
+            draft.method,
+            draft.origin + draft.target,
+            headers=draft.headers,
+            timeout=httpx.USE_CLIENT_DEFAULT if draft.timeout is None else draft.timeout,
+            extensions=dict(draft.extensions or {}),
         )
-        raw = target.encode("ascii")
+        raw = draft.target.encode("ascii")
         if request.url.raw_path != raw:
             # httpx folds "a/../b" into "b"; httpcore sends this instead.
             request.extensions["target"] = raw
-        if body.length:
-            request.stream = body.stream()
+        if draft.body.length:
+            request.stream = draft.body.stream()
         return request
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -112,20 +113,10 @@ class OwnSender:
         self._sender: ClientSender | None = None
         self._closed = False
 
-    async def build(
-        self,
-        method: str,
-        origin: str,
-        target: str,
-        headers: list[tuple[str, str]],
-        body: Body,
-        *,
-        timeout: TimeoutTypes | None,
-        extensions: Mapping[str, object] | None,
-    ) -> httpx.Request:
+    async def build(self, draft: Draft) -> httpx.Request:
         """See :class:`Sender`."""
         sender = self._sender or await self._make()
-        return await sender.build(method, origin, target, headers, body, timeout=timeout, extensions=extensions)
+        return await sender.build(draft)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """See :class:`Sender`."""

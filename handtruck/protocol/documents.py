@@ -3,11 +3,16 @@
 Namespaces are ignored: clones leave them out or misspell them. Every optional element is optional. A document
 type declaration is refused, and with it every entity that could grow.
 
+Keys may hold characters that XML 1.0 cannot carry, and most answers repeat the key (or the prefix) they are about:
+all servers tried then send a document that no parser takes. Such characters are masked, and only where a masked text
+would be believed (a listed key) it is an error.
+
 Sources: the response syntax on the API page of each operation, https://docs.aws.amazon.com/AmazonS3/latest/API/
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -23,6 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _XMLNS: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+_MASK: Final = "\ufffd"
+_NO_XML: Final = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]"
+    r"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45]));",
+    re.IGNORECASE,
+)
+"""What XML 1.0 cannot carry, as it is and as a reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +78,26 @@ def parse_xml(body: bytes) -> ET.Element:
     return root
 
 
-def _expect(body: bytes, tag: str) -> ET.Element:
-    root = parse_xml(body)
+def _parse_masked(body: bytes) -> tuple[ET.Element, bool]:
+    """As :func:`parse_xml`, with U+FFFD for what XML cannot carry; and whether there was any such."""
+    try:
+        return parse_xml(body), False
+    except InvalidResponse:
+        masked = _NO_XML.sub(_MASK, body.decode("utf-8", "replace")).encode()
+        if masked == body:
+            raise
+        return parse_xml(masked), True
+
+
+def _expect_masked(body: bytes, tag: str) -> tuple[ET.Element, bool]:
+    root, masked = _parse_masked(body)
     if root.tag != tag:
         raise InvalidResponse(f"expected <{tag}> in the answer, found <{root.tag}>")
-    return root
+    return root, masked
+
+
+def _expect(body: bytes, tag: str) -> ET.Element:
+    return _expect_masked(body, tag)[0]
 
 
 def _need(element: ET.Element, tag: str) -> str:
@@ -83,7 +110,7 @@ def _need(element: ET.Element, tag: str) -> str:
 def parse_error(body: bytes) -> ErrorDocument | None:
     """What the body says went wrong, or None where it is not an ``<Error>``."""
     try:
-        root = parse_xml(body)
+        root, _ = _parse_masked(body)
     except InvalidResponse:
         return None
     if root.tag != "Error":
@@ -97,7 +124,7 @@ def parse_error(body: bytes) -> ErrorDocument | None:
 
 def parse_upload_id(body: bytes) -> str:
     """The id that CreateMultipartUpload made. The root's name is not looked at: rclone's differs from S3's."""
-    root = parse_xml(body)
+    root, _ = _parse_masked(body)
     if root.tag == "Error":
         raise InvalidResponse("expected an upload's id in the answer, found <Error>")
     return _need(root, "UploadId")
@@ -124,8 +151,8 @@ def parse_listed_objects(body: bytes) -> ListedPage:
 
     Keys are decoded where the answer says that they are url-encoded (``+`` is a space then), the token never is.
     """
-    root = _expect(body, "ListBucketResult")
-    decode = _decoder(root)
+    root, masked = _expect_masked(body, "ListBucketResult")
+    decode = _decoder(root, masked)
     token = root.findtext("NextContinuationToken") or None
     if token is None and root.findtext("IsTruncated") == "true":
         raise InvalidResponse("the listing says that it goes on, but gives no continuation token")
@@ -133,10 +160,15 @@ def parse_listed_objects(body: bytes) -> ListedPage:
     return ListedPage(page=ObjectPage((_object(o, decode) for o in root.iterfind("Contents")), prefixes), token=token)
 
 
-def _decoder(root: ET.Element) -> Callable[[str], str]:
-    if (root.findtext("EncodingType") or "").strip() == "url":
-        return lambda text: unquote_plus(text, errors="surrogateescape")
-    return str
+def _decoder(root: ET.Element, masked: bool) -> Callable[[str], str]:
+    encoded = (root.findtext("EncodingType") or "").strip() == "url"
+
+    def decode(text: str) -> str:
+        if masked and _MASK in text:
+            raise InvalidResponse(f"the answer names {text!r}: a key that XML cannot carry, and it is not url-encoded")
+        return unquote_plus(text, errors="surrogateescape") if encoded else text
+
+    return decode
 
 
 def _object(element: ET.Element, decode: Callable[[str], str]) -> AwsObjectMeta:
@@ -177,6 +209,6 @@ def parse_listed_parts(body: bytes) -> int:
 
 def parse_listed_uploads(body: bytes) -> list[tuple[str, str]]:
     """The keys and ids of one page of ListMultipartUploads."""
-    root = _expect(body, "ListMultipartUploadsResult")
-    decode = _decoder(root)
+    root, masked = _expect_masked(body, "ListMultipartUploadsResult")
+    decode = _decoder(root, masked)
     return [(decode(_need(upload, "Key")), _need(upload, "UploadId")) for upload in root.iterfind("Upload")]

@@ -42,6 +42,7 @@ class Operation(Generic[T_co]):
         name: S3's name of it.
         idempotent: sent twice it does what it does once, so that a lost answer may be asked for again.
         error_in_200: its answer may be 200 and an ``<Error>`` all the same, so the body decides.
+        final_codes: S3's codes that elsewhere are worth another attempt, and not here.
         content: the body, where S3's own documents are the body; objects' bytes travel beside the operation.
         parse: the answer's meaning; called for a successful status only.
     """
@@ -55,6 +56,7 @@ class Operation(Generic[T_co]):
     content: bytes = b""
     idempotent: bool = True
     error_in_200: bool = False
+    final_codes: frozenset[str] = frozenset()
 
 
 _EVERYWHERE: Final = frozenset({"x-amz-expected-bucket-owner", "x-amz-request-payer"})
@@ -190,6 +192,7 @@ def complete_multipart_upload(
         content=documents.write_completion(parts),
         idempotent=not is_conditional(headers),
         error_in_200=True,
+        final_codes=frozenset({"ConditionalRequestConflict"}),  # only a new upload can succeed after that
         parse=lambda answer: documents.parse_completed_etag(answer.body),
     )
 

@@ -108,7 +108,8 @@ class Version:
         etag: as the server sent it.
         size: bytes; None while an answer without a length is being read.
         pinned: its ETag can be put into If-Match.
-        whole: a single answer brings, or must bring, all of it: there are no other ranges.
+        whole: a single answer brings all of it: there are no other ranges.
+        untied: ranges could be of different versions: they are given up for one answer that brings all.
     """
 
     known: anyio.Event = field(default_factory=anyio.Event)
@@ -116,6 +117,7 @@ class Version:
     size: int | None = None
     pinned: bool = False
     whole: bool = False
+    untied: bool = False
 
 
 class Download:
@@ -132,8 +134,7 @@ class Download:
         """Fetch everything, or raise."""
         workers = self.plan.workers
         await run_workers(self._feed(), self._fetch, workers=workers, slots=workers)
-        if self.version.whole and self.version.size and not self.meter.done:
-            # Nothing ties ranges to one version, but a single answer is one version by itself.
+        if self.version.untied:
             await self._fetch(Fetch(self, 0, None))
         return self.version
 
@@ -141,7 +142,7 @@ class Download:
         step = self.plan.step
         yield Fetch(self, 0, step)
         await self.version.known.wait()
-        if not self.version.whole:
+        if not (self.version.whole or self.version.untied):
             for start, stop in plan_ranges(step, self.version.size or 0, step):
                 yield Fetch(self, start, stop)
 
@@ -198,12 +199,12 @@ class Fetch:
             raise self._changed(str(error)) from error
         raise error
 
-    def _learn(self, response: httpx.Response, *, size: int | None, whole: bool = False) -> None:
+    def _learn(self, response: httpx.Response, *, size: int | None, whole: bool = False, untied: bool = False) -> None:
         version = self.job.version
         version.etag = response.headers.get("etag")
         version.pinned = is_strong(version.etag)
         version.size = self.job.meter.total = size
-        version.whole = whole
+        version.whole, version.untied = whole, untied
         version.known.set()
 
     def _understand(self, response: httpx.Response) -> int | None:
@@ -224,7 +225,7 @@ class Fetch:
         if _length(response) not in (None, piece.stop - piece.start):
             raise self._nonsense(f"Content-Length {_length(response)} contradicts Content-Range {said!r}")
         self.stop = stop
-        return 0 if self.job.version.whole else piece.stop - piece.start
+        return 0 if self.job.version.untied else piece.stop - piece.start
 
     def _compare(self, response: httpx.Response, total: int) -> None:
         """The first answer says which version is fetched; the others must be of the same one."""
@@ -232,7 +233,7 @@ class Fetch:
         etag = response.headers.get("etag")
         if not version.known.is_set() or not version.pinned:
             assert self.stop is not None
-            self._learn(response, size=total, whole=not is_strong(etag) and total > self.stop)
+            self._learn(response, size=total, untied=not is_strong(etag) and total > self.stop)
         elif not same_etag(etag, version.etag) or total != version.size:
             raise self._changed(f"its ETag was {version.etag}, now it is {etag}")
 

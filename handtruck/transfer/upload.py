@@ -30,6 +30,7 @@ from ..errors import (
     InvalidResponse,
     NotFound,
     OutcomeUnknown,
+    S3Error,
     UsageError,
 )
 from ..models import UploadResult
@@ -257,7 +258,7 @@ class MultipartUpload:
         try:
             options = replace(self.options, on_wire=on_wire)
             etag = await self.session.perform(operation, options=options, deliver=said)
-        except (NotFound, ConnectionFailed, InvalidResponse) as error:
+        except (S3Error, ConnectionFailed, InvalidResponse) as error:
             if not _maybe_done(error):
                 raise
             etag = await self._find_out(error)
@@ -284,6 +285,8 @@ class MultipartUpload:
             if same_etag(answer.headers.get("etag"), expected):
                 self.completed, self.complete_lost = found[0], False
                 return expected
+        if isinstance(error, S3Error) and not isinstance(error, NotFound):
+            raise error  # S3 says that it failed, and nothing says otherwise
         raise OutcomeUnknown(
             f"CompleteMultipartUpload {self.location}: the object may or may not have been written; compare its ETag "
             f"with {expected or 'that of your data'} (upload id {self.upload_id}); the cause: {error}",
@@ -335,8 +338,10 @@ class MultipartUpload:
         return "S3 still lists it after several aborts"
 
 
-def _maybe_done(error: NotFound | ConnectionFailed | InvalidResponse) -> bool:
+def _maybe_done(error: S3Error | ConnectionFailed | InvalidResponse) -> bool:
     """The request may have been carried out, in spite of this."""
     if isinstance(error, NotFound):
         return error.code == "NoSuchUpload" and error.attempts > 1
+    if isinstance(error, S3Error):
+        return error.status >= 500
     return error.sent if isinstance(error, ConnectionFailed) else True
