@@ -1,0 +1,113 @@
+"""What users may rely on: the public names, and the parameters that 0.2.0 had."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import handtruck
+from handtruck import S3Client, credentials, errors
+
+
+def test_names_of_the_package() -> None:
+    assert sorted(handtruck.__all__) == [
+        "AwsObjectMeta",
+        "DownloadResult",
+        "ObjectPage",
+        "Progress",
+        "S3Client",
+        "UploadResult",
+        "__version__",
+    ]
+    assert all(hasattr(handtruck, name) for name in handtruck.__all__)
+
+
+def test_names_of_credentials() -> None:
+    assert sorted(credentials.__all__) == [
+        "AbstractCredentials",
+        "ConfigCredentials",
+        "EnvironmentCredentials",
+        "MetadataCredentials",
+        "StaticCredentials",
+        "URLCredentials",
+        "collect_credentials",
+        "merge_credentials",
+    ]
+
+
+def test_names_of_errors() -> None:
+    kinds = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert set(errors.__all__) == kinds
+
+
+def test_methods_of_the_client() -> None:
+    public = {name for name in dir(S3Client) if not name.startswith("_")}
+    assert public == {
+        "aclose",
+        "delete",
+        "get",
+        "get_file_parallel",
+        "head",
+        "list_objects_v2",
+        "post",
+        "put",
+        "put_file",
+        "put_file_multipart",
+        "put_multipart",
+        "request",
+        "url",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("request", "method path headers params content content_sha256"),
+        ("get", "object_name"),
+        ("head", "object_name content_sha256"),
+        ("delete", "object_name content_sha256"),
+        ("put", "object_name content"),
+        ("post", "object_name content"),
+        ("put_file", "object_name file_path headers chunk_size content_sha256"),
+        (
+            "put_file_multipart",
+            "object_name file_path headers part_size workers_count max_size part_upload_tries calculate_content_sha256",
+        ),
+        (
+            "put_multipart",
+            "object_name content headers workers_count max_size part_upload_tries calculate_content_sha256",
+        ),
+        (
+            "get_file_parallel",
+            "object_name file_path headers range_step workers_count range_get_tries buffer_size",
+        ),
+        ("list_objects_v2", "object_name bucket prefix delimiter max_keys start_after"),
+    ],
+)
+def test_parameters_of_0_2_0_are_still_there(method: str, parameters: str) -> None:
+    signature = inspect.signature(getattr(S3Client, method))
+    assert set(parameters.split()) <= set(signature.parameters)
+    assert not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
+def test_parameters_of_the_client() -> None:
+    names = set(inspect.signature(S3Client).parameters)
+    assert {"client", "url", "secret_access_key", "access_key_id", "session_token", "region", "credentials"} <= names
+
+
+def test_every_public_method_says_what_it_raises() -> None:
+    for name in ("request", "put", "put_file", "list_objects_v2", "put_multipart", "get_file_parallel"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+
+
+def test_importing_needs_no_extra() -> None:
+    """The core needs anyio and httpx only: no loop, no command, no server."""
+    program = (
+        "import sys\n"
+        "for name in ('trio', 'uvloop', 'click', 'rich', 'botocore'): sys.modules[name] = None\n"
+        "import handtruck, handtruck.credentials, handtruck.errors, handtruck.cli\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
