@@ -8,7 +8,7 @@ Floors: ``base`` (what a source is) ← ``static`` (arguments, URL, environment)
 ``imds`` (the metadata service's protocol) ← ``metadata`` (keeping its keys fresh) ← ``chain`` (several sources).
 """
 
-from .base import AbstractCredentials, no_credentials
+from .base import AbstractCredentials
 from .chain import collect_credentials, merge_credentials
 from .files import ConfigCredentials
 from .metadata import MetadataCredentials
@@ -23,5 +23,4 @@ __all__ = (
     "URLCredentials",
     "collect_credentials",
     "merge_credentials",
-    "no_credentials",
 )

@@ -15,8 +15,8 @@ from handtruck.credentials import (
     StaticCredentials,
     collect_credentials,
     merge_credentials,
-    no_credentials,
 )
+from handtruck.credentials.base import no_credentials
 from handtruck.credentials.chain import ChainedCredentials, merge
 from handtruck.errors import ConnectionFailed, UsageError
 from handtruck.models import Credentials

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handtruck.credentials import EnvironmentCredentials, StaticCredentials, URLCredentials, no_credentials
+from handtruck.credentials import EnvironmentCredentials, StaticCredentials, URLCredentials
+from handtruck.credentials.base import no_credentials
 from handtruck.credentials.static import parse_userinfo
 from handtruck.errors import UsageError
 from handtruck.models import Credentials
