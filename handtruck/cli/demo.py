@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
-from warnings import catch_warnings, filterwarnings
 
-import anyio
 import click
 
 from .. import __version__
 from ..errors import HandtruckError, UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE
+from .interrupts import Interrupts
 from .local_server import local_server
 from .place import Server, borrowed
 from .screen import open_screen
 from .sizes import Size, mib
-from .tour import Finding, Source, Tour, make_source
+from .tour import Finding, Tour, make_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import TypeAlias
 
     from .place import Place
-    from .screen import Screen
 
     Columns: TypeAlias = Mapping[str, Sequence[Finding]]
 
@@ -60,14 +59,11 @@ def demo(
     if bucket and not endpoint:
         raise click.UsageError("--bucket is a bucket of a server of yours: say which by --endpoint")
     chosen = tuple(dict.fromkeys(loops)) or _LOOPS
-    status = _INTERRUPTED
-    with catch_warnings():
-        # What asyncio says of a Ctrl-C that comes while it makes its loop.
-        filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-        try:
-            status = _status(lambda: _demonstrate(endpoint, bucket, size, workers, chosen))
-        except* KeyboardInterrupt as interrupts:
-            _complain("interrupted", interrupts, *interrupts.exceptions)
+    try:
+        status = _status(lambda: _demonstrate(endpoint, bucket, size, workers, chosen))
+    except KeyboardInterrupt as interrupt:
+        _complain("interrupted", interrupt)
+        status = _INTERRUPTED
     ctx.exit(status)
 
 
@@ -100,14 +96,22 @@ def _demonstrate(endpoint: str | None, bucket: str | None, size: int, workers: i
     if "trio" in loops and find_spec("trio") is None:
         raise UsageError("trio is not installed: pip install 'handtruck[demo]', or choose --loop asyncio")
     with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
         screen = stack.enter_context(open_screen())
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="handtruck-demo-")))
         server = stack.enter_context(_serve(endpoint))
-        place = stack.enter_context(borrowed(server, bucket))
-        screen.say(_headline(server, place, size, workers, temporary=endpoint is None))
+        place = stack.enter_context(borrowed(server, bucket, interrupts))
+        screen.say(_headline(server, place, size, workers))
         with screen.step("a file to send", size) as tell:
-            source = make_source(folder / "source.bin", size, tell)
-        columns = {loop: _run(loop, server, place, source, workers, screen) for loop in loops}
+            source = make_source(folder / "source.bin", size, tell, interrupts.check)
+        columns: dict[str, Sequence[Finding]] = {}
+        for loop in loops:
+            with TemporaryDirectory(dir=folder) as own:
+                copy = Path(own, "copy.bin")
+                tour = Tour(
+                    loop=loop, server=server, place=place, source=source, copy=copy, workers=workers, screen=screen
+                )
+                columns[loop] = interrupts.run(tour.run, backend=loop)
     screen.table(columns)
     return columns
 
@@ -117,24 +121,31 @@ def _serve(endpoint: str | None) -> Generator[Server]:
     if endpoint is not None:
         yield Server(url=endpoint)
         return
-    with local_server() as local:
-        yield Server(url=local.url, access_key_id=local.access_key_id, secret_access_key=local.secret_access_key)
+    with _directly("127.0.0.1"), local_server() as local:
+        yield Server(
+            url=local.url,
+            access_key_id=local.access_key_id,
+            secret_access_key=local.secret_access_key,
+            temporary=True,
+        )
 
 
-def _headline(server: Server, place: Place, size: int, workers: int, *, temporary: bool) -> str:
+@contextmanager
+def _directly(host: str) -> Generator[None]:
+    """Reach ``host`` past any proxy that the environment names: it stands for this machine."""
+    before = os.environ.get("no_proxy")
+    named = before or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = f"{named},{host}" if named else host
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["no_proxy"]
+        else:
+            os.environ["no_proxy"] = before
+
+
+def _headline(server: Server, place: Place, size: int, workers: int) -> str:
     where = f"{server.client().url}/{place.name('')}".rstrip("/")
     what = f"{mib(size)} in parts of {mib(DEFAULT_PART_SIZE)}, {workers} at a time"
-    return f"handtruck {__version__}: {what}, {'a temporary rclone' if temporary else 'the server'} at {where}"
-
-
-def _run(loop: str, server: Server, place: Place, source: Source, workers: int, screen: Screen) -> list[Finding]:
-    """One column of the table."""
-
-    async def tour(copy: Path) -> list[Finding]:
-        async with server.client() as s3:
-            return await Tour(
-                loop=loop, s3=s3, place=place, source=source, copy=copy, workers=workers, screen=screen
-            ).run()
-
-    with TemporaryDirectory(dir=source.path.parent) as folder:
-        return anyio.run(tour, Path(folder, "copy.bin"), backend=loop)
+    return f"handtruck {__version__}: {what}, {'a temporary rclone' if server.temporary else 'the server'} at {where}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
-
-import anyio
 
 from ..client import S3Client
 from ..errors import HandtruckError, S3Error
@@ -20,17 +19,23 @@ if TYPE_CHECKING:
     import httpx
 
     from ..models import AwsObjectMeta
+    from .interrupts import Interrupts
 
 __all__ = ("Place", "Server", "borrowed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """An endpoint, and the keys for it where they are not to be looked for."""
+    """An endpoint, and the keys for it where they are not to be looked for.
+
+    Attributes:
+        temporary: it goes, and everything on it, when the demo is over.
+    """
 
     url: str
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
+    temporary: bool = False
 
     def client(self) -> S3Client:
         """A new client."""
@@ -69,8 +74,10 @@ class Place:
         return [(key, upload_id) for key, upload_id in found if key.startswith(self.prefix)]
 
     async def make(self, s3: S3Client) -> None:
-        """Make the bucket, if it is to be one of our own."""
-        if self.own is not None:
+        """Make the bucket if it is to be one of our own, else see that it is there."""
+        if self.own is None:
+            await self.objects(s3)
+        else:
             expect(await s3.put(self.root, b""), f"cannot make the bucket {self.own} (use --bucket for one you have)")
 
     async def clear(self, s3: S3Client) -> None:
@@ -106,26 +113,30 @@ def choose(url: str, bucket: str | None) -> Place:
 
 
 @contextmanager
-def borrowed(server: Server, bucket: str | None) -> Generator[Place]:
+def borrowed(server: Server, bucket: str | None, interrupts: Interrupts) -> Generator[Place]:
     """A place on the server, cleared in the end whatever happens. To be called around the event loop.
 
     Raises:
         HandtruckError: the place cannot be made, or not be cleared.
+        KeyboardInterrupt: while it was made or cleared.
     """
     place = choose(server.url, bucket)
 
     def clear(_: object, error: BaseException | None, __: object) -> None:
         try:
-            anyio.run(_clear, server, place)  # a loop of its own: a Ctrl-C has ended the other one
-        except HandtruckError as failed:
+            interrupts.run(partial(_clear, server, place), cleaning=True)
+        except (HandtruckError, KeyboardInterrupt) as failed:
+            left = f"what the demo made in {place.root}{place.prefix} may remain"
             if error is None:
+                failed.add_note(left)
                 raise
-            error.add_note(f"what the demo made may remain: {failed}")
+            error.add_note(f"{left}: {failed}" if f"{failed}" else left)
 
     with ExitStack() as stack:
-        stack.push(clear)
+        if not server.temporary:
+            stack.push(clear)
         try:
-            anyio.run(_make, server, place)
+            interrupts.run(partial(_make, server, place))
         except HandtruckError:
             stack.pop_all()  # refused, so nothing is there; a bucket of that name would be somebody else's
             raise
@@ -151,5 +162,5 @@ def expect(response: httpx.Response, otherwise: str) -> httpx.Response:
     if response.is_success:
         return response
     told = parse_error(response.content)
-    words = " ".join(word for word in (told.code, told.message) if word) if told else ""
+    words = " ".join(dict.fromkeys(word for word in (told.code, told.message) if word)) if told else ""
     raise S3Error(f"{otherwise}: {response.status_code} {words or response.reason_phrase}", status=response.status_code)

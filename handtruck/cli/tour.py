@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from random import Random
 from time import perf_counter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..client import S3Client
     from ..models import Progress
-    from .place import Place
+    from .place import Place, Server
     from .screen import Screen
 
 __all__ = ("Finding", "Source", "Tour", "make_source")
@@ -39,8 +39,8 @@ class Source:
     sha256: str
 
 
-def make_source(path: Path, size: int, tell: Callable[[int], None]) -> Source:
-    """Write a file of bytes that look random and are the same each time. It blocks."""
+def make_source(path: Path, size: int, tell: Callable[[int], None], check: Callable[[], None]) -> Source:
+    """Write a file of bytes that look random and are the same each time. It blocks; ``check`` may end it."""
     random, digest = Random(_SEED), sha256()  # noqa: S311 - nothing secret about it
     with path.open("wb") as file:
         for start in range(0, size, MIB):
@@ -48,6 +48,7 @@ def make_source(path: Path, size: int, tell: Callable[[int], None]) -> Source:
             file.write(block)
             digest.update(block)
             tell(start + len(block))
+            check()
     return Source(path=path, size=size, sha256=digest.hexdigest())
 
 
@@ -78,16 +79,20 @@ class Tour:
     """
 
     loop: str
-    s3: S3Client
+    server: Server
     place: Place
     source: Source
     copy: Path
     workers: int
     screen: Screen
+    s3: S3Client = field(init=False)
 
     async def run(self) -> list[Finding]:
         """Everything, in order."""
-        started = perf_counter()
+        async with self.server.client() as self.s3:
+            return await self._run(perf_counter())
+
+    async def _run(self, started: float) -> list[Finding]:
         return [
             await self.upload(),
             await self.listing(),
