@@ -137,6 +137,8 @@ class Session:
             return await self.exchange(lambda: operation, receive, body=body, options=options)
         except S3Error:
             return final[0]
+        except InvalidResponse as error:  # a body that is not encoded as it claims: no answer anyone can read
+            raise ConnectionFailed(str(error), attempts=self.max_attempts) from error.__cause__
 
     async def perform(
         self,

@@ -15,6 +15,7 @@ elsewhere the first error does, never an ``ExceptionGroup``; what else went wron
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
@@ -36,7 +37,8 @@ class Siblings:
     """Tasks that work for the same result: when one fails, the others are cancelled."""
 
     group: TaskGroup
-    failures: list[Exception]
+    failures: list[BaseException]
+    notes: list[str]
 
     def start_soon(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run ``work`` beside the others."""
@@ -46,37 +48,52 @@ class Siblings:
         try:
             await work(*args)
         except Exception as error:  # noqa: BLE001 - siblings() raises it, with the others as its notes
-            self.failures.append(error)
-            self.group.cancel_scope.cancel()
+            self._failed(error)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            if anyio.current_effective_deadline() > -math.inf:
+                # Nobody cancelled us: the work awaited a task that somebody did. A task group would take this for
+                # its own doing, and for success.
+                self._failed(cancelled)
+            else:
+                self.notes += getattr(cancelled, "__notes__", ())  # of all cancellations, one alone comes out
+            raise
+
+    def _failed(self, error: BaseException) -> None:
+        self.failures.append(error)
+        self.group.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def siblings() -> AsyncGenerator[Siblings]:
     """A task group with one policy for errors: see above."""
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
+    notes: list[str] = []
     try:
         async with anyio.create_task_group() as group:
-            yield Siblings(group, failures)
+            yield Siblings(group, failures, notes)
     except anyio.get_cancelled_exc_class() as cancelled:
-        add_notes(cancelled, failures)
+        add_notes(cancelled, failures, notes)
+        failures.clear()  # no cycle: their tracebacks hold this list
         raise
     except BaseExceptionGroup as errors:
         raise _loudest(errors) from None
     if failures:
         first, *others = failures
-        failures.clear()  # no cycle: the error's traceback holds this frame
-        add_notes(first, others)
+        failures.clear()
+        add_notes(first, others, notes)
         raise first
 
 
-def add_notes(error: BaseException, others: list[Exception]) -> None:
+def add_notes(error: BaseException, others: list[BaseException], notes: list[str]) -> None:
     """Say on ``error`` what else went wrong."""
     for other in others:
-        error.add_note(f"also: {type(other).__name__}: {other}")
+        notes = [*notes, f"also: {type(other).__name__}: {other}", *getattr(other, "__notes__", ())]
+    for note in notes:
+        error.add_note(note)
 
 
 def _loudest(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """An interrupt before anything else, else the first."""
+    """An interrupt before a cancellation before anything else; the first of its kind."""
     leaves: list[BaseException] = []
     todo: list[BaseException] = [errors]
     while todo:
@@ -85,7 +102,8 @@ def _loudest(errors: BaseExceptionGroup[BaseException]) -> BaseException:
             todo.extend(error.exceptions)
         else:
             leaves.append(error)
-    return next((leaf for leaf in leaves if not isinstance(leaf, Exception)), leaves[0])
+    cancelled = anyio.get_cancelled_exc_class()
+    return min(leaves, key=lambda leaf: (isinstance(leaf, Exception), isinstance(leaf, cancelled)))
 
 
 async def isolated(job: Callable[[], Awaitable[T]]) -> T:

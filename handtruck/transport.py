@@ -5,6 +5,7 @@ Today there is one sender, over an :class:`httpx.AsyncClient`: the caller's, or 
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 import httpx
 
-from ._tasks import in_thread, isolated
+from ._tasks import in_thread, isolated, settled
 from .errors import ConnectionFailed, HandtruckError, InvalidResponse, TransferTimeout, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT: Final = 10.0
 STALL_TIMEOUT: Final = 60.0
+_CLOSING: Final = 5.0
 _USER_AGENT: Final = "handtruck"
+_CLOSED: Final = "this S3Client is closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,12 @@ class ClientSender:
                 "the httpx client has default params=, which S3 would take for its own; give params= per call"
             )
         self._client = client
+        self._closed = False
 
     async def build(self, draft: Draft) -> httpx.Request:
         """See :class:`Sender`."""
+        if self._closed:
+            raise UsageError(_CLOSED)
         request = self._client.build_request(
             draft.method,
             draft.origin + draft.target,
@@ -90,8 +96,7 @@ class ClientSender:
         if request.url.raw_path != raw:
             # httpx folds "a/../b" into "b"; httpcore sends this instead.
             request.extensions["target"] = raw
-        if draft.body.length:
-            request.stream = draft.body.stream()
+        request.stream = draft.body.stream()  # an empty one too: httpx's is an async generator, see _body
         return request
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -99,7 +104,8 @@ class ClientSender:
         return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
 
     async def aclose(self) -> None:
-        """The client is the caller's: nothing to close."""
+        """Send no more. The client is the caller's and stays open."""
+        self._closed = True
 
 
 class OwnSender:
@@ -125,11 +131,12 @@ class OwnSender:
 
     async def _make(self) -> ClientSender:
         async with self._making:
-            if self._closed:
-                raise UsageError("this S3Client is closed")
+            if self._sender is None and not self._closed:
+                client = await self._make_client()
+                if not self._closed:  # still
+                    self._client, self._sender = client, ClientSender(client)
             if self._sender is None:
-                self._client = await self._make_client()
-                self._sender = ClientSender(self._client)
+                raise UsageError(_CLOSED)
             return self._sender
 
     async def _make_client(self) -> httpx.AsyncClient:
@@ -152,8 +159,7 @@ class OwnSender:
         self._closed = True
         self._sender, client, self._client = None, self._client, None
         if client is not None:
-            with anyio.CancelScope(shield=True):
-                await client.aclose()
+            await settled(client.aclose, _CLOSING)
 
 
 def _unsent(kind: type[ConnectionFailed]) -> Callable[[str], HandtruckError]:
@@ -172,6 +178,7 @@ _FOREIGN: Final[tuple[tuple[type[Exception], Callable[[str], HandtruckError]], .
     (httpx.InvalidURL, UsageError),
     (httpx.DecodingError, InvalidResponse),
     (httpx.TransportError, ConnectionFailed),
+    (httpx.StreamError, UsageError),  # an event hook has read a body that was ours to read
 )
 
 
@@ -182,7 +189,7 @@ def foreign_errors(doing: str) -> Generator[None]:
         yield
     except HandtruckError:
         raise
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         make = next((make for kind, make in _FOREIGN if isinstance(error, kind)), ConnectionFailed)
         raise make(f"{doing}: {_reason(error)}") from error
 
@@ -197,6 +204,13 @@ def _reason(error: Exception) -> str:
         nested = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
         todo += [c for c in (cause.__cause__ or cause.__context__, *nested) if c is not None and c not in seen]
     told = next((c for c in reversed(seen) if isinstance(c, OSError) and c.errno and c.strerror), error)
-    text = str(told.strerror if isinstance(told, OSError) else told)
+    text = _words(told) if isinstance(told, OSError) else str(told)
     kind = type(error).__name__
     return f"{text} ({kind})" if text else kind
+
+
+def _words(error: OSError) -> str:
+    # asyncio writes "Connect call failed ('127.0.0.1', 9000)", whatever the reason was.
+    if error.errno and str(error.strerror).startswith("Connect call failed"):
+        return os.strerror(error.errno)
+    return str(error.strerror)

@@ -27,6 +27,8 @@ class ObjectPages:
         self._bucket = bucket
         self._query = query
         self._token: str | None = None
+        self._mark: str | None = None
+        self._count = 0
         self._more = True
 
     def __aiter__(self) -> Self:
@@ -43,9 +45,12 @@ class ObjectPages:
         while self._more:
             token = (("continuation-token", self._token),) if self._token else ()
             listed = await self._session.perform(operations.list_objects_v2(self._bucket, self._query + token))
-            if listed.token is not None and listed.token == self._token:
+            if listed.token is not None and listed.token in (self._token, self._mark):
                 raise InvalidResponse(f"ListObjectsV2 {self._bucket}: the same page is offered for ever")
             self._token = listed.token
+            self._count += 1
+            if self._count.bit_count() == 1:  # at powers of two: so every circle is found, however long (Brent)
+                self._mark = listed.token
             self._more = listed.token is not None
             if listed.page or listed.page.common_prefixes:
                 return listed.page

@@ -20,6 +20,7 @@ Whatever goes wrong before leaves the target as it was and the sibling removed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ from .files import AtomicTarget
 from .workers import run_workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from ..protocol.address import Location
@@ -255,7 +256,6 @@ class Fetch:
             return
         begin = self.position
         block = bytearray()
-        # Named, so that it lives until the response is closed: dropped before, it could not clean up after itself.
         chunks = response.aiter_raw()
         try:
             async for chunk in chunks:
@@ -266,6 +266,8 @@ class Fetch:
         except httpx.TransportError:
             await self._flush(block, begin, count)  # it broke off; what came is not asked for again
             raise
+        finally:
+            await _finish(chunks)
         await self._flush(block, begin, count)
         if count is None:
             self.job.version.size = self.job.meter.total = self.position
@@ -298,6 +300,18 @@ class Fetch:
 
     def _nonsense(self, what: str) -> InvalidResponse:
         return InvalidResponse(f"GetObject {self.job.plan.location}: {what}")
+
+
+async def _finish(chunks: AsyncIterator[bytes]) -> None:
+    """Bring the async generators that a body comes through to their end, if we stopped in the middle.
+
+    Only the outermost can be closed from here; dropped, the others are left to the event loop to finish: later, in
+    tasks of its own. Read on in a cancelled scope, they end one after the other as the cancellation passes.
+    """
+    with anyio.CancelScope(shield=True) as scope, suppress(Exception):
+        scope.cancel()
+        async for _ in chunks:
+            pass
 
 
 def _length(response: httpx.Response) -> int | None:

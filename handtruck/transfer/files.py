@@ -40,12 +40,10 @@ class PositionalFile:
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends."""
         done = 0
-        while done < len(view):
-            data = self._read_at(len(view) - done, offset + done)
-            if not data:
-                break
-            view[done : done + len(data)] = data
-            done += len(data)
+        with named(self.path):
+            while done < len(view) and (data := self._read_at(len(view) - done, offset + done)):
+                view[done : done + len(data)] = data
+                done += len(data)
         return done
 
     def write(self, view: memoryview, offset: int) -> None:
@@ -144,24 +142,17 @@ class AtomicTarget:
             UsageError: the target exists and is not a regular file.
         """
         with named(path):
+            mode = _mode_of_existing(path)  # of links that go round in circles, an OSError
             self.path: Path = path.resolve()
-            mode = self._mode_of_existing(path)
             self._part = self.path.with_name(_part_name(self.path.name))
-            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+            # Never, not even for a moment, more than those may read it who may read what it replaces.
+            asked = 0o666 if mode is None else mode & 0o666
+            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, asked)
         self.file: PositionalFile = PositionalFile(descriptor, path)
         self._open = True
         if mode is not None:
             with suppress(OSError):  # a file system without modes keeps none
                 self._part.chmod(mode)
-
-    def _mode_of_existing(self, path: Path) -> int | None:
-        try:
-            mode = self.path.stat().st_mode
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(mode):
-            raise UsageError(f"{path} is not a regular file, so it cannot be replaced by a download")
-        return stat.S_IMODE(mode)
 
     def commit(self, size: int) -> None:
         """Put it in place of whatever was there. A longer attempt before the last one may have left more bytes."""
@@ -184,7 +175,17 @@ class AtomicTarget:
             os.close(self.file.descriptor)
 
 
+def _mode_of_existing(path: Path) -> int | None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is not a regular file, so it cannot be replaced by a download")
+    return stat.S_IMODE(mode)
+
+
 def _part_name(name: str) -> str:
     ending = f".{secrets.token_hex(6)}.part"
     room = _LONGEST_NAME - len(ending)
-    return os.fsdecode(os.fsencode(name)[:room]) + ending
+    return os.fsencode(name)[:room].decode(errors="ignore") + ending  # some systems refuse half a character

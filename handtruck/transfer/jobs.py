@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import httpx
@@ -193,14 +193,29 @@ class FileBody:
 
 
 class _FileStream(httpx.AsyncByteStream):
+    """No async generator: one that a cancelled request abandons is left to the event loop to finish."""
+
     def __init__(self, body: FileBody) -> None:
         self._body = body
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        body = self._body
-        for start in range(0, body.length, body.chunk_size):
-            count = min(body.chunk_size, body.length - start)
-            yield await in_thread(self._read, start, count, limiter=body.session.threads)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _FileIterator(self._body)
+
+
+class _FileIterator:
+    def __init__(self, body: FileBody) -> None:
+        self._body = body
+        self._position = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, start = self._body, self._position
+        if start >= body.length:
+            raise StopAsyncIteration
+        self._position = min(start + body.chunk_size, body.length)
+        return await in_thread(self._read, start, self._position - start, limiter=body.session.threads)
 
     def _read(self, start: int, count: int) -> bytes:
         block = bytearray(count)

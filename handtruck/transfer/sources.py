@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 import anyio.from_thread
 
 from .._body import BytesBody, flat, hash_view
+from .._session import GRACE
 from .._tasks import in_thread
 from ..errors import UsageError
 from ..protocol.checksums import UNSIGNED_PAYLOAD
@@ -142,7 +143,8 @@ async def stream_pieces(
                 return
             data = rest
     finally:
-        await blocks.aclose()
+        with anyio.move_on_after(GRACE, shield=True):
+            await blocks.aclose()
 
 
 class Blocks(Protocol):

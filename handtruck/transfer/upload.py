@@ -25,11 +25,14 @@ import anyio
 
 from .._session import GRACE, PLAIN, Options, Session
 from ..errors import (
+    AccessDenied,
+    Conflict,
     ConnectionFailed,
     HandtruckError,
     InvalidResponse,
     NotFound,
     OutcomeUnknown,
+    PreconditionFailed,
     S3Error,
     UsageError,
 )
@@ -204,7 +207,7 @@ class MultipartUpload:
 
     Attributes:
         create_lost: CreateMultipartUpload went out and no answer came back (yet).
-        complete_lost: the same of CompleteMultipartUpload.
+        complete_lost: how many times CompleteMultipartUpload went out and may have been carried out all the same.
         completed: the answer that proves the object is there.
     """
 
@@ -215,7 +218,7 @@ class MultipartUpload:
     upload_id: str | None = None
     etags: dict[int, str] = field(default_factory=dict)
     create_lost: bool = False
-    complete_lost: bool = False
+    complete_lost: int = 0
     completed: httpx.Response | None = None
 
     async def create(self) -> None:
@@ -247,10 +250,10 @@ class MultipartUpload:
         assert self.upload_id is not None
 
         def on_wire(sent: bool) -> None:
-            self.complete_lost = sent
+            self.complete_lost += 1 if sent else -1
 
         def said(_: object, response: httpx.Response) -> None:
-            self.completed, self.complete_lost = response, False
+            self.completed, self.complete_lost = response, 0
 
         operation = operations.complete_multipart_upload(
             self.location, self.upload_id, self.etags.items(), self.headers.complete
@@ -283,7 +286,7 @@ class MultipartUpload:
             error.add_note(f"also: {failed}")
         else:
             if same_etag(answer.headers.get("etag"), expected):
-                self.completed, self.complete_lost = found[0], False
+                self.completed, self.complete_lost = found[0], 0
                 return expected
         if isinstance(error, S3Error) and not isinstance(error, NotFound):
             raise error  # S3 says that it failed, and nothing says otherwise
@@ -328,11 +331,11 @@ class MultipartUpload:
                 await self.session.perform(abort, options=options)
             except NotFound:
                 return None
-            except HandtruckError as failed:
+            except Exception as failed:  # noqa: BLE001 - told as a note: the caller is to see what went wrong first
                 return failed
             try:
                 await self.session.perform(look, options=options)
-            except HandtruckError:
+            except Exception:  # noqa: BLE001
                 return None  # gone; or not ours to list, and then the abort's own word must do
             await anyio.sleep(_LOOK_AGAIN)
         return "S3 still lists it after several aborts"
@@ -343,5 +346,7 @@ def _maybe_done(error: S3Error | ConnectionFailed | InvalidResponse) -> bool:
     if isinstance(error, NotFound):
         return error.code == "NoSuchUpload" and error.attempts > 1
     if isinstance(error, S3Error):
-        return error.status >= 500
+        # Inside a 200 an error counts as a 500, unless it says why nothing was done.
+        refused = isinstance(error, AccessDenied | Conflict | PreconditionFailed)
+        return error.status >= 500 or (error.status < 300 and not refused)
     return error.sent if isinstance(error, ConnectionFailed) else True

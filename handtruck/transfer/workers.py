@@ -41,7 +41,7 @@ async def run_workers(
 async def _feed(feed: AsyncGenerator[T, None], outbox: MemoryObjectSendStream[T], free: anyio.Semaphore) -> None:
     async with outbox:
         try:
-            await free.acquire()
+            free.acquire_nowait()  # no checkpoint before the feed has begun: only then does closing it close its source
             async for item in feed:
                 await outbox.send(item)
                 await free.acquire()
