@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -71,6 +72,9 @@ async def siblings() -> AsyncGenerator[Siblings]:
     try:
         async with anyio.create_task_group() as group:
             yield Siblings(group, failures, notes)
+        if failures:
+            # Trio's nurseries do not tell of a cancellation if all who were cancelled raised something else.
+            await checkpoint_if_cancelled()
     except anyio.get_cancelled_exc_class() as cancelled:
         add_notes(cancelled, failures, notes)
         failures.clear()  # no cycle: their tracebacks hold this list
@@ -81,7 +85,10 @@ async def siblings() -> AsyncGenerator[Siblings]:
         first, *others = failures
         failures.clear()
         add_notes(first, others, notes)
-        raise first
+        try:
+            raise first
+        finally:
+            del first, others
 
 
 def add_notes(error: BaseException, others: list[BaseException], notes: list[str]) -> None:

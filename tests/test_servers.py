@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from handtruck.cli import local_server as local
@@ -209,8 +209,6 @@ def test_every_fault_is_used() -> None:
     """A row that no test asserts is a claim that nobody checks."""
     others = [path for path in _TESTS.rglob("*.py") if path.name not in {"faults.py", Path(__file__).name}]
     used = {name for path in others for name in _strings(path)} & FAULTS.keys()
-    if not used:
-        pytest.skip("no test of the conformance suite is here yet")
     assert set(FAULTS) - used == set()
 
 

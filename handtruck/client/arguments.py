@@ -77,6 +77,8 @@ def _header(name: object, value: object) -> tuple[str, str]:
         raise UsageError(f"the value of the header {name} must be text, not {type(value).__name__}")
     if not value.isascii() or not value.isprintable():
         raise UsageError(f"the value of the header {name} must be printable ASCII; encode it (RFC 2047, or base64)")
+    if value != value.strip():
+        raise UsageError(f"the value of the header {name} begins or ends with a blank, which HTTP does not carry")
     return name, value
 
 

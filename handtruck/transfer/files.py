@@ -38,10 +38,13 @@ class PositionalFile:
     lock: Lock = field(default_factory=Lock)
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends."""
+        """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends.
+
+        Block by block: what is read lies in memory twice for a moment, and ``view`` may be a part of many MiB.
+        """
         done = 0
         with named(self.path):
-            while done < len(view) and (data := self._read_at(len(view) - done, offset + done)):
+            while done < len(view) and (data := self._read_at(min(len(view) - done, _BLOCK), offset + done)):
                 view[done : done + len(data)] = data
                 done += len(data)
         return done

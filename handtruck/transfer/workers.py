@@ -31,11 +31,11 @@ async def run_workers(
     """
     free = anyio.Semaphore(slots)
     outbox, inbox = anyio.create_memory_object_stream[T](0)
-    async with siblings() as crew:
-        crew.start_soon(_feed, feed, outbox, free)
-        for _ in range(workers):
-            crew.start_soon(_work, handle, inbox.clone(), free)
-        inbox.close()
+    with inbox:  # until all are done: to find it closed would be one more error, of the feeder
+        async with siblings() as crew:
+            crew.start_soon(_feed, feed, outbox, free)
+            for _ in range(workers):
+                crew.start_soon(_work, handle, inbox, free)
 
 
 async def _feed(feed: AsyncGenerator[T, None], outbox: MemoryObjectSendStream[T], free: anyio.Semaphore) -> None:
@@ -53,7 +53,6 @@ async def _feed(feed: AsyncGenerator[T, None], outbox: MemoryObjectSendStream[T]
 async def _work(
     handle: Callable[[T], Awaitable[object]], inbox: MemoryObjectReceiveStream[T], free: anyio.Semaphore
 ) -> None:
-    async with inbox:
-        async for item in inbox:
-            await handle(item)
-            free.release()
+    async for item in inbox:
+        await handle(item)
+        free.release()

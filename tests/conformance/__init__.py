@@ -1,0 +1,1 @@
+"""What the client promises, asked of every server on every event loop; a server's known fault is asserted too."""

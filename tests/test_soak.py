@@ -1,0 +1,31 @@
+"""The long runs: `make soak`, not part of `make test`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.support import url_with_keys
+from tests.conformance.test_memory import LIMIT, SCRIPT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.model import Server
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_gibibyte_there_and_back(loop: str, rgw: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, str(SCRIPT), "--endpoint", url_with_keys(rgw), "--loop", loop, "--size", "1GiB"]
+    done = subprocess.run([*command, "--directory", str(tmp_path)], check=True, capture_output=True, text=True)
+    with capsys.disabled():
+        print(f"\n{done.stdout.strip()}")  # noqa: T201 - the figures are what it is for
+    report = json.loads(done.stdout)
+    assert report["sha256_equal"]
+    assert report["peak_rss_mib"] < LIMIT
