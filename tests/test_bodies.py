@@ -260,6 +260,7 @@ async def test_parameters_are_sorted_and_bare_where_they_have_no_value() -> None
         {"Transfer-Encoding": "chunked"},
         {"X-Amz-Date": "now"},
         {"x-amz-meta-n": 1},
+        {"x-amz-meta-n": " blank"},
     ],
     ids=repr,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import configparser
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
 
+from .._tasks import isolated
 from ..errors import UsageError
 from ..models import Credentials
 from .base import AbstractCredentials, LoopLocks, environment, is_rejected
@@ -69,7 +71,7 @@ class ConfigCredentials(AbstractCredentials):
         if self._known is None or is_rejected(self._known, rejected):
             async with self._locks.here():
                 if self._known is None or is_rejected(self._known, rejected):
-                    self._known = await to_thread.run_sync(self._read)
+                    self._known = await isolated(partial(to_thread.run_sync, self._read))
         return self._known
 
     @property
