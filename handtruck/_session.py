@@ -1,11 +1,8 @@
 """One request, from the caller's wish to S3's word: credentials → sign → send → retry → map errors.
 
-An attempt is: fetch the keys, build and sign the request, take a token (a place on the wire), send, receive, give
-the token back. Everything but the middle can be cancelled at no cost. Between attempts nothing is held.
-
-*Who takes a token.* Only this file, for the request object, never for the task: a task may have several requests'
-tokens on its mind, a request has one. Undoing work has one token in reserve, so that an abort never queues behind
-a thousand transfers: at most ``max_connections + 1`` requests are on the wire.
+An attempt is: fetch the keys, build the request, take a place on the wire, sign, send, receive, give the place back.
+Everything but the middle can be cancelled at no cost. Between attempts nothing is held. A request is signed last:
+its date must not grow old in a queue.
 """
 
 from __future__ import annotations
@@ -16,8 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import anyio
+import httpx
 
 from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view
+from ._places import Places
 from ._tasks import in_thread, isolated, settled
 from .credentials.base import no_credentials
 from .errors import (
@@ -37,14 +36,13 @@ from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .protocol.documents import parse_error
 from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
-from .protocol.signing import sign
+from .protocol.signing import TOKEN_HEADER, check_keys, sign
 from .transport import Draft, foreign_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
-    import httpx
     from httpx._types import TimeoutTypes
 
     from .credentials import AbstractCredentials
@@ -80,14 +78,14 @@ class Options:
         extensions: httpx's request extensions.
         on_wire: told True when the request goes out, and False where it turns out to have done nothing. With it,
             a cancellation leaves the request :data:`GRACE` seconds to end once it is on the wire.
-        undo: it may use the token in reserve.
+        placed: the caller holds a place on the wire for it (:meth:`handtruck._places.Places.undoing`).
     """
 
     attempts: int | None = None
     timeout: TimeoutTypes | None = None
     extensions: Mapping[str, object] | None = None
     on_wire: Callable[[bool], None] | None = None
-    undo: bool = False
+    placed: bool = False
 
 
 PLAIN: Final = Options()
@@ -106,13 +104,12 @@ class Session:
     clock: Callable[[], datetime]
     random: Callable[[], float]
     budget: RetryBudget = field(default_factory=RetryBudget)
-    tokens: anyio.CapacityLimiter = field(init=False)
-    reserve: anyio.CapacityLimiter = field(init=False)
+    places: Places = field(init=False)
+    checked: Credentials | None = None
     threads: anyio.CapacityLimiter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tokens = anyio.CapacityLimiter(self.max_connections)
-        self.reserve = anyio.CapacityLimiter(1)
+        self.places = Places(self.max_connections)
         self.threads = anyio.CapacityLimiter(8)
 
     async def respond(
@@ -125,8 +122,11 @@ class Session:
         """
         final: list[httpx.Response] = []
 
-        async def receive(operation: Operation[object], response: httpx.Response, attempt: int) -> httpx.Response:
+        def again() -> Operation[object]:
             final.clear()
+            return operation
+
+        async def receive(operation: Operation[object], response: httpx.Response, attempt: int) -> httpx.Response:
             answer = await _read(response)
             final.append(response)
             if answer.status >= 400:
@@ -134,11 +134,16 @@ class Session:
             return response
 
         try:
-            return await self.exchange(lambda: operation, receive, body=body, options=options)
+            return await self.exchange(again, receive, body=body, options=options)
         except S3Error:
+            if not final:
+                raise  # not the answer's: a source of credentials may speak to S3's kind, too
             return final[0]
-        except InvalidResponse as error:  # a body that is not encoded as it claims: no answer anyone can read
-            raise ConnectionFailed(str(error), attempts=self.max_attempts) from error.__cause__
+        except InvalidResponse as error:
+            if not isinstance(error.__cause__, httpx.DecodingError):
+                raise
+            # A body that is not encoded as it claims is no answer that anyone can read.
+            raise ConnectionFailed(str(error.args[0]), attempts=error.attempts) from error.__cause__
 
     async def perform(
         self,
@@ -202,7 +207,7 @@ class Session:
             except (S3Error, ConnectionFailed, InvalidResponse) as error:
                 if options.on_wire is not None and _outcome(error, operation) in (Outcome.REFUSED, Outcome.FINAL):
                     options.on_wire(False)
-                if isinstance(error, S3Error) and error.code in EXPIRED_CODES and expired is None:
+                if expired is None and _expired(error, operation, keys):
                     expired = keys
                     continue
                 await self._wait_or_raise(error, _outcome(error, operation), retries)
@@ -214,7 +219,13 @@ class Session:
         keys = await self.credentials.get(rejected=expired)
         if keys is None:
             raise no_credentials(self.credentials)
+        if keys is not self.checked:
+            check_keys(keys, self._region(keys), self.credentials.where)
+            self.checked = keys
         return keys
+
+    def _region(self, keys: Credentials) -> str:
+        return self.region or self.endpoint.region or keys.region or DEFAULT_REGION
 
     async def _wait_or_raise(
         self, error: S3Error | ConnectionFailed | InvalidResponse, outcome: Outcome, retries: Retries
@@ -222,7 +233,7 @@ class Session:
         asked = error.retry_after if isinstance(error, S3Error) else 0.0
         wait = retries.again(outcome, random=self.random(), retry_after=asked)
         if wait is None:
-            if isinstance(error, ConnectionFailed):
+            if not isinstance(error, S3Error):
                 error.attempts = retries.attempt
             raise error
         log.debug("attempt %d failed, next in %.2f s: %s", retries.attempt, wait, error)
@@ -237,27 +248,20 @@ class Session:
         options: Options,
         attempt: int,
     ) -> T:
-        request = await self._signed(operation, body, keys, options)
-        place = await self._place(request, options)
+        request = await self._build(operation, body, options)
+        if not options.placed:
+            await self.places.take()
         try:
+            self._sign(request, operation, body, keys)
             if options.on_wire is not None:
                 options.on_wire(True)
                 return await settled(partial(self._round_trip, operation, request, receive, attempt), GRACE)
             return await self._round_trip(operation, request, receive, attempt)
         finally:
-            place.release_on_behalf_of(request)
-
-    async def _place(self, request: httpx.Request, options: Options) -> anyio.CapacityLimiter:
-        """Wait for a token; gives the limiter that it belongs to."""
-        if options.undo:
-            try:
-                self.tokens.acquire_on_behalf_of_nowait(request)
-            except anyio.WouldBlock:
-                await self.reserve.acquire_on_behalf_of(request)
-                return self.reserve
-        else:
-            await self.tokens.acquire_on_behalf_of(request)
-        return self.tokens
+            if not options.placed:
+                self.places.give_back()
+            if keys.session_token:
+                request.headers[TOKEN_HEADER] = "[secure]"  # httpx's own repr hides no more than Authorization
 
     async def _round_trip(
         self, operation: Operation[object], request: httpx.Request, receive: Receive[T], attempt: int
@@ -271,9 +275,7 @@ class Session:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
 
-    async def _signed(
-        self, operation: Operation[object], body: Body, keys: Credentials, options: Options
-    ) -> httpx.Request:
+    async def _build(self, operation: Operation[object], body: Body, options: Options) -> httpx.Request:
         query = wire_query(operation.query)
         headers = list(operation.headers)
         if not any(name.lower() == "accept-encoding" for name, _ in headers):
@@ -290,7 +292,9 @@ class Session:
             extensions=options.extensions,
         )
         with foreign_errors(f"{operation.name} {operation.location}"):
-            request = await self.sender.build(draft)
+            return await self.sender.build(draft)
+
+    def _sign(self, request: httpx.Request, operation: Operation[object], body: Body, keys: Credentials) -> None:
         request.headers.update(
             sign(
                 method=operation.method,
@@ -299,11 +303,10 @@ class Session:
                 headers=request.headers.multi_items(),
                 payload_hash=body.payload_hash,
                 credentials=keys,
-                region=self.region or self.endpoint.region or keys.region or DEFAULT_REGION,
+                region=self._region(keys),
                 now=self.clock(),
             )
         )
-        return request
 
     async def bytes_body(self, view: memoryview, payload_hash: str | None = None, *, hashed: bool = True) -> BytesBody:
         """Bytes in memory as a body, hashed unless that was done already or is not wanted."""
@@ -325,11 +328,21 @@ async def _read(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
 
 
+def _expired(error: HandtruckError, operation: Operation[object], keys: Credentials) -> bool:
+    """The keys ran out. The answer to a HEAD cannot say so: a bare 400 may mean it."""
+    if not isinstance(error, S3Error):
+        return False
+    bare = operation.method == "HEAD" and error.status == 400
+    return error.code in EXPIRED_CODES or (bare and keys.session_token is not None)
+
+
 def _outcome(error: HandtruckError, operation: Operation[object]) -> Outcome:
     """How an attempt ended, by what it raised."""
     match error:
         case S3Error() if error.code in operation.final_codes:
             return Outcome.FINAL
+        case S3Error(status=500) if is_conditional(operation.headers):
+            return Outcome.LOST  # had it been done all the same, a repetition would answer 412
         case S3Error():
             # Inside a 200 an error counts as a 500, unless it is one of those that do not pass.
             inside = 400 if isinstance(error, AccessDenied | NotFound | PreconditionFailed) else 500

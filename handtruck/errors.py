@@ -173,3 +173,8 @@ class OutcomeUnknown(HandtruckError):
 
 class InvalidResponse(HandtruckError):
     """S3's answer makes no sense: broken XML, another range than the one asked for, a short body."""
+
+    attempts: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.attempts} attempts)" if self.attempts > 1 else str(self.args[0])

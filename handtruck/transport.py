@@ -69,8 +69,8 @@ class Sender(Protocol):
 class ClientSender:
     """Sends through an :class:`httpx.AsyncClient`: its hooks, headers, mounts, proxies and timeouts hold.
 
-    Its ``auth``, cookies set to follow and redirects do not: requests are signed for one host, and a redirect
-    would carry the signature to another.
+    Its ``auth`` and its redirects do not: requests are signed for one host, and a redirect would carry the signature
+    to another.
     """
 
     def __init__(self, client: httpx.AsyncClient) -> None:
@@ -85,6 +85,8 @@ class ClientSender:
         """See :class:`Sender`."""
         if self._closed:
             raise UsageError(_CLOSED)
+        if self._client.is_closed:
+            raise UsageError("the httpx client that was given as client= is closed")
         request = self._client.build_request(
             draft.method,
             draft.origin + draft.target,
@@ -166,10 +168,15 @@ def _unsent(kind: type[ConnectionFailed]) -> Callable[[str], HandtruckError]:
     return lambda text: kind(text, sent=False)
 
 
+def _no_place(text: str) -> HandtruckError:
+    hint = "the httpx client's pool is too small: set max_connections= of S3Client to its limit"
+    return TransferTimeout(f"{text}; {hint}", sent=False)
+
+
 _FOREIGN: Final[tuple[tuple[type[Exception], Callable[[str], HandtruckError]], ...]] = (
     # The first that fits. `sent` is False where no byte of the request left, so that sending again is harmless.
     (httpx.ConnectTimeout, _unsent(TransferTimeout)),
-    (httpx.PoolTimeout, _unsent(TransferTimeout)),
+    (httpx.PoolTimeout, _no_place),
     (httpx.TimeoutException, TransferTimeout),
     (httpx.ConnectError, _unsent(ConnectionFailed)),
     (httpx.ProxyError, _unsent(ConnectionFailed)),
@@ -187,11 +194,19 @@ def foreign_errors(doing: str) -> Generator[None]:
     """The border: whatever httpx raises in here leaves as one of our errors, the original as its cause."""
     try:
         yield
-    except HandtruckError:
-        raise
+    except (HandtruckError, httpx.HTTPStatusError):
+        raise  # the latter comes from a caller's hook: there was an answer, and he has judged it
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         make = next((make for kind, make in _FOREIGN if isinstance(error, kind)), ConnectionFailed)
-        raise make(f"{doing}: {_reason(error)}") from error
+        ours = make(f"{doing}: {_reason(error)}")
+        if isinstance(ours, httpx.RequestError) and isinstance(error, httpx.RequestError):
+            ours.request = _bare(error)
+        raise ours from error
+
+
+def _bare(error: httpx.RequestError) -> httpx.Request:
+    """The request without its headers: errors travel far, and the signature is nobody's business."""
+    return httpx.Request(error.request.method, error.request.url)
 
 
 def _reason(error: Exception) -> str:

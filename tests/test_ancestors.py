@@ -383,5 +383,5 @@ async def check_a_cancelled_upload_leaves_nothing(cancel: Cancel, finished: int)
         assert tiny.uploads == {}
         assert tiny.objects == {}
         assert "AbortMultipartUpload" in tiny.names
-        assert s3._session.tokens.borrowed_tokens == s3._session.reserve.borrowed_tokens == 0
+        assert s3._session.places.taken == 0
         await tiny.peer.until(lambda: tiny.peer.busy == 0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLOORS: Final = (
-    ("errors", "models", "_tasks"),
+    ("errors", "models", "_places", "_tasks"),
     ("protocol",),
     ("_body",),
     ("transport",),

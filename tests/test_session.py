@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from handtruck import S3Client
+from handtruck._places import Places
 from handtruck.errors import ConnectionFailed, HandtruckError, S3Error, TransferTimeout, UsageError
 from tests.scripted import RESET, SILENCE, Peer, Reply, Request, client, error, quick, serve, store
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from handtruck._session import Options, Session
     from tests.scripted import TinyS3
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ class Gate:
 
 
 def all_tokens_back(s3: S3Client) -> bool:
-    return s3._session.tokens.borrowed_tokens == s3._session.reserve.borrowed_tokens == 0
+    return s3._session.places.taken == 0
 
 
 async def settled() -> None:
@@ -84,7 +84,7 @@ async def test_never_more_than_max_connections_on_the_wire() -> None:
 
 async def test_mutation_tokens_without_end() -> None:
     def bend(s3: S3Client) -> None:
-        s3._session.tokens = anyio.CapacityLimiter(100)
+        s3._session.places = Places(100)
 
     with pytest.raises(GOES_RED):
         await check_no_more_than_max_connections(bend)
@@ -124,15 +124,7 @@ async def test_every_token_comes_back_from_a_failure(reply: Reply, tmp_path: Pat
 
 
 async def test_mutation_a_token_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Keeping:
-        def release_on_behalf_of(self, _: object) -> None:
-            pass
-
-    async def place(self: Session, request: httpx.Request, _: Options) -> Keeping:
-        await self.tokens.acquire_on_behalf_of(request)
-        return Keeping()
-
-    monkeypatch.setattr("handtruck._session.Session._place", place)
+    monkeypatch.setattr(Places, "give_back", lambda _: None)
     with pytest.raises(GOES_RED):
         await check_tokens_come_back(error(403, "AccessDenied"), tmp_path)
 
@@ -179,13 +171,14 @@ async def test_an_abort_does_not_queue_behind_others() -> None:
 
 
 async def test_mutation_no_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def place(self: Session, request: httpx.Request, options: Options) -> anyio.CapacityLimiter:
-        await self.tokens.acquire_on_behalf_of(request)
-        return self.tokens
+    take = Places.take
 
-    monkeypatch.setattr("handtruck._session.Session._place", place)
-    monkeypatch.setattr("handtruck.transfer.upload.GRACE", 0.2)
-    with pytest.raises(GOES_RED):
+    async def as_everybody(self: Places, *, undo: bool = False) -> None:
+        assert not (undo and self.taken >= self.size), "the abort would have to wait"
+        await take(self)
+
+    monkeypatch.setattr(Places, "take", as_everybody)
+    with pytest.RaisesGroup(AssertionError):
         await check_an_abort_does_not_queue()
 
 
@@ -194,7 +187,7 @@ async def test_backoff_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     between: list[tuple[float, bytes]] = []
 
     async def sleep(_: float) -> None:
-        between.append((s3._session.tokens.borrowed_tokens, (await s3.get("b/other")).content))
+        between.append((s3._session.places.taken, (await s3.get("b/other")).content))
 
     async with store(max_connections=1) as (s3, tiny):
         monkeypatch.setattr("anyio.sleep", sleep)

@@ -12,7 +12,7 @@ import httpx
 from .._session import Session
 from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
-from ..protocol.address import Addressing, parse_endpoint
+from ..protocol.address import Addressing, has_userinfo, parse_endpoint
 from ..transport import ClientSender, OwnSender
 from .http import HttpMethods
 from .lists import ListMethods
@@ -52,7 +52,8 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
             config files, in this order; nothing is read before the first request.
         bucket: the name of the bucket that the URL stands for, where it cannot be seen in it.
         addressing: where the bucket stands in the URL: ``"path"``, ``"virtual"`` (in the host) or found out.
-        max_connections: requests on the wire at once; one more may undo an upload.
+        max_connections: requests on the wire at once; one more may undo an upload. With a client of yours, no more
+            than its pool has connections.
         max_attempts: how often a request is sent in all before a failure that might pass is final.
 
     Raises:
@@ -78,8 +79,8 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         keywords = (access_key_id, secret_access_key, session_token)
-        if credentials is not None and any(keywords):
-            raise UsageError("give either credentials=, or access_key_id= and secret_access_key=")
+        if credentials is not None and (any(keywords) or has_userinfo(str(url))):
+            raise UsageError("give either credentials=, or keys by keyword or in the URL")
         endpoint = parse_endpoint(str(url), bucket=bucket, addressing=addressing)
         self._session = Session(
             endpoint=endpoint,

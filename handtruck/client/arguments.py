@@ -15,6 +15,8 @@ from ..protocol.checksums import is_payload_hash
 if TYPE_CHECKING:
     from os import PathLike
 
+    from httpx._types import TimeoutTypes
+
     from ..protocol.address import Query
     from ..protocol.operations import Headers
 
@@ -91,14 +93,16 @@ def query_of(params: ParamTypes | None) -> Query:
     items = params.items() if isinstance(params, Mapping) else params
     pairs: list[tuple[str, str | None]] = []
     for name, value in items:
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        values = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
         pairs += [(str(name), _param(each)) for each in values]
     return tuple(pairs)
 
 
-def _param(value: ParamValue) -> str | None:
+def _param(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if not isinstance(value, int | float):
+        raise UsageError(f"a query parameter must be text, a number, a bool or None, not {type(value).__name__}")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -111,6 +115,23 @@ def payload_hash(content_sha256: str | None) -> str | None:
     if content_sha256 is not None and not is_payload_hash(content_sha256):
         raise UsageError("content_sha256 must be 64 hex digits, or 'UNSIGNED-PAYLOAD'")
     return content_sha256
+
+
+def timeout_of(timeout: TimeoutTypes | None) -> httpx.Timeout | None:
+    """Httpx's four stall timeouts, in seconds.
+
+    Raises:
+        UsageError: one of them is negative, or they are no numbers.
+    """
+    if timeout is None:
+        return None
+    try:
+        four = httpx.Timeout(timeout)
+        if all(value is None or value >= 0 for value in four.as_dict().values()):
+            return four
+    except (TypeError, ValueError, AssertionError):
+        pass  # raised below, in our words
+    raise UsageError(f"timeout must be seconds, from 0, or an httpx.Timeout, not {timeout!r}")
 
 
 def with_content_type(headers: Headers, file_name: str) -> Headers:

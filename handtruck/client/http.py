@@ -68,7 +68,7 @@ class HttpMethods(Family):
         )
         body = await self._body(content, content_sha256)
         return await self._session.respond(
-            operation, body=body, options=Options(timeout=timeout, extensions=extensions)
+            operation, body=body, options=Options(timeout=arguments.timeout_of(timeout), extensions=extensions)
         )
 
     async def _body(self, content: str | BytesLike | None, content_sha256: str | None) -> BytesBody:
@@ -165,8 +165,9 @@ class HttpMethods(Family):
         Raises:
             UsageError: the request cannot be made, or there are no credentials.
             ConnectionFailed: there was no answer.
-            S3Error: the body became a multipart upload and S3 refused a step of it; the upload was aborted.
+            S3Error, InvalidResponse: the body became a multipart upload and a step of it failed; it was aborted.
             OutcomeUnknown: the answer to the last step of a multipart upload was lost.
+            Exception: whatever the iterable raises; nothing is stored.
         """
         if content is None or isinstance(content, str) or is_bytes(content):
             return await self.request(
@@ -181,7 +182,7 @@ class HttpMethods(Family):
                 query=arguments.query_of(params),
                 headers=arguments.headers_of(headers),
                 payload_hash=arguments.payload_hash(content_sha256),
-                options=Options(timeout=timeout, extensions=extensions),
+                options=Options(timeout=arguments.timeout_of(timeout), extensions=extensions),
             )
         )
 
@@ -226,6 +227,6 @@ class HttpMethods(Family):
                 headers=arguments.with_content_type(arguments.headers_of(headers), path.name),
                 payload_hash=arguments.payload_hash(content_sha256),
                 chunk_size=chunk_size,
-                timeout=timeout,
+                timeout=arguments.timeout_of(timeout),
             )
         )

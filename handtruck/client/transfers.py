@@ -46,11 +46,15 @@ class TransferMethods(Family):
         """Write an object from an iterable of bytes of any length, several parts at a time.
 
         The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload.
-        Less than two parts are sent as a single PUT. Memory: ``max_size × part_size`` and one block of the iterable.
+        Less than two parts are sent as a single PUT. Memory: ``max_size × part_size`` and one block of the iterable
+        (parts grow: see ``grow_parts``).
 
         Args:
             object_name: what the object will be called.
-            content: blocks of any size; a sync iterable advances in a worker thread, a generator is closed.
+            content: bytes, or blocks of any size. Bytes are sent from where they are: do not change them meanwhile. A
+                sync iterable advances in a thread of its own; a cancellation waits until its current step returns.
+                An async generator is advanced and closed in one task, so that it may hold scopes open across its
+                yields; it has 5 s to close, and what it raises then becomes a note on the error.
             headers: of the object (Content-Type, x-amz-meta-…); conditions are checked when the object is completed.
             part_size: bytes, 5 MiB to 5 GiB. Each part is a billed request.
             workers_count: parts on their way at once.
@@ -80,7 +84,7 @@ class TransferMethods(Family):
             tries=part_upload_tries,
             hashed=calculate_content_sha256,
             grow=grow_parts,
-            options=Options(timeout=timeout),
+            options=Options(timeout=arguments.timeout_of(timeout)),
         )
         plan.check()
         return await isolated(partial(jobs.upload_stream, self._session, plan, content, progress))
@@ -110,7 +114,7 @@ class TransferMethods(Family):
             headers: see :meth:`put_multipart`.
             part_size: bytes, 5 MiB to 5 GiB; larger where the file needs it to fit into 10 000 parts.
             workers_count: parts on their way at once.
-            max_size: parts in memory at once. Default: ``workers_count``.
+            max_size: parts in memory at once, if that is to be fewer than ``workers_count``.
             part_upload_tries: see :meth:`put_multipart`.
             calculate_content_sha256: see :meth:`put_multipart`.
             progress: see :meth:`put_multipart`.
@@ -130,7 +134,7 @@ class TransferMethods(Family):
             slots=workers_count if max_size is None else max_size,
             tries=part_upload_tries,
             hashed=calculate_content_sha256,
-            options=Options(timeout=timeout),
+            options=Options(timeout=arguments.timeout_of(timeout)),
         )
         plan.check()
         return await isolated(partial(jobs.upload_file, self._session, plan, path, progress))
@@ -178,7 +182,7 @@ class TransferMethods(Family):
             workers=workers_count,
             tries=range_get_tries,
             block=buffer_size,
-            options=Options(timeout=timeout),
+            options=Options(timeout=arguments.timeout_of(timeout)),
         )
         plan.check()
         return await isolated(partial(jobs.download, self._session, plan, Path(file_path), progress))

@@ -143,6 +143,11 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
     )
 
 
+def has_userinfo(url: str) -> bool:
+    """The URL has a user, and perhaps a password."""
+    return "@" in _split(url).netloc
+
+
 def _split(url: str) -> SplitResult:
     """Cut a URL up, without ever repeating it in an error: it may hold a password."""
     try:

@@ -71,6 +71,7 @@ class UploadHeaders:
     create: Headers
     part: Headers
     complete: Headers
+    undo: Headers
 
 
 def sort_upload_headers(headers: Headers) -> UploadHeaders:
@@ -84,6 +85,7 @@ def sort_upload_headers(headers: Headers) -> UploadHeaders:
     create: list[tuple[str, str]] = []
     part: list[tuple[str, str]] = []
     complete: list[tuple[str, str]] = []
+    undo: list[tuple[str, str]] = []
     for header in headers:
         name = header[0].lower()
         if _OF_WHOLE_BODY.fullmatch(name):
@@ -95,7 +97,9 @@ def sort_upload_headers(headers: Headers) -> UploadHeaders:
         if name in _EVERYWHERE or name.startswith(_CUSTOMER_KEY):
             part.append(header)
             complete.append(header)
-    return UploadHeaders(create=tuple(create), part=tuple(part), complete=tuple(complete))
+        if name in _EVERYWHERE:
+            undo.append(header)
+    return UploadHeaders(create=tuple(create), part=tuple(part), complete=tuple(complete), undo=tuple(undo))
 
 
 def is_conditional(headers: Iterable[tuple[str, str]]) -> bool:
@@ -197,24 +201,26 @@ def complete_multipart_upload(
     )
 
 
-def abort_multipart_upload(location: Location, upload_id: str) -> Operation[None]:
+def abort_multipart_upload(location: Location, upload_id: str, headers: Headers = ()) -> Operation[None]:
     """Throw an upload and its parts away."""
     return Operation(
         name="AbortMultipartUpload",
         method="DELETE",
         location=location,
         query=(("uploadId", upload_id),),
+        headers=headers,
         parse=lambda _: None,
     )
 
 
-def list_parts(location: Location, upload_id: str) -> Operation[int]:
+def list_parts(location: Location, upload_id: str, headers: Headers = ()) -> Operation[int]:
     """Ask whether an upload has parts; gives how many of them the first page shows."""
     return Operation(
         name="ListParts",
         method="GET",
         location=location,
         query=(("uploadId", upload_id),),
+        headers=headers,
         parse=lambda answer: documents.parse_listed_parts(answer.body),
     )
 

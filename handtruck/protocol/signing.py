@@ -13,6 +13,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from ..errors import UsageError
 from .address import canonical_query
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..models import Credentials
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+TOKEN_HEADER: Final = "x-amz-security-token"  # noqa: S105 - a name
 _SIGNED: Final = frozenset({"host", "content-md5", "content-type", "range"})
 
 
@@ -53,7 +55,7 @@ def sign(
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     added = {"x-amz-date": stamp, "x-amz-content-sha256": payload_hash}
     if credentials.session_token:
-        added["x-amz-security-token"] = credentials.session_token
+        added[TOKEN_HEADER] = credentials.session_token
     signed = canonical_headers(
         [*((n, v) for n, v in headers if _is_signed(n) and n.lower() not in added), *added.items()]
     )
@@ -67,6 +69,22 @@ def sign(
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return added
+
+
+def check_keys(credentials: Credentials, region: str, where: str) -> None:
+    """Refuse keys that cannot travel in a header, before an HTTP library complains and quotes them.
+
+    Raises:
+        UsageError: with the name of the field, never with what is in it.
+    """
+    for what, text in (
+        ("access key id", credentials.access_key_id),
+        ("secret access key", credentials.secret_access_key),
+        ("session token", credentials.session_token or ""),
+        ("region", region),
+    ):
+        if not text.isascii() or not text.isprintable() or text != text.strip():
+            raise UsageError(f"the {what} has a line break, an outer blank or a character beyond ASCII; from: {where}")
 
 
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:

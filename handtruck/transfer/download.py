@@ -13,7 +13,8 @@ never written at an offset.
 *One file.* Bytes go to a sibling by positional writes and take the target's place when the last one is there.
 Whatever goes wrong before leaves the target as it was and the sibling removed.
 
-*Broken answers.* A range goes on where it broke off, with the same ETag; what was written counts once.
+*Broken answers.* A range goes on where it broke off, with the same ETag; what was written counts once. One whose
+bytes are all there is done, however its answer ended.
 
 *Memory.* One block of ``buffer_size`` for each worker.
 """
@@ -37,6 +38,7 @@ from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, plan_ranges, range_header
 from .files import AtomicTarget
+from .progress import CallbackFailed
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -93,10 +95,15 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
     try:
         version = await Download(session, plan, target, meter).run()
         size = version.size or 0
+        meter.end(size)
         await in_thread(target.commit, size, limiter=session.threads)
-    finally:
+    except BaseException as error:
+        problem: str | None = None
         with anyio.CancelScope(shield=True):
-            await in_thread(target.discard, limiter=session.threads)
+            problem = await in_thread(target.discard, limiter=session.threads)
+        if problem:
+            error.add_note(problem)
+        raise
     return DownloadResult(path=target.path, size=size, etag=version.etag)
 
 
@@ -149,7 +156,16 @@ class Download:
 
     async def _fetch(self, fetch: Fetch) -> None:
         options = replace(self.plan.options, attempts=self.plan.tries)
-        await self.session.exchange(fetch.operation, fetch.receive, options=options)
+        try:
+            await self.session.exchange(fetch.operation, fetch.receive, options=options)
+        except CallbackFailed as carrier:
+            failed = carrier.error
+        else:
+            return
+        try:
+            raise failed  # out here it is chained to nothing of ours
+        finally:
+            del failed  # no cycle: its traceback holds this frame
 
 
 @dataclass(slots=True)
@@ -172,7 +188,7 @@ class Fetch:
         """Ask for what is missing of the version that is known; for all of it where nothing pins one."""
         headers = list(self.job.plan.headers)
         version = self.job.version
-        if self.stop is None or not version.pinned:
+        if self.stop is None or not version.pinned or self.position == self.stop:  # the last: more came than should
             self.position = self.start
         if self.stop is not None:
             headers.append(("Range", range_header(self.position, self.stop)))
@@ -246,6 +262,8 @@ class Fetch:
         length = _length(response)
         if length is None and "content-encoding" in response.headers:
             raise self._nonsense("an encoding was put on the body on its way, and its length is not told")
+        if length is None and not _shows_its_end(response):
+            raise self._nonsense("neither a Content-Length nor anything else tells where the body ends")
         self._learn(response, size=length, whole=True)
         self.stop = None
         return length
@@ -256,23 +274,35 @@ class Fetch:
             return
         begin = self.position
         block = bytearray()
+        broken: httpx.TransportError | None = None
         chunks = response.aiter_raw()
         try:
             async for chunk in chunks:
-                block += chunk
-                if len(block) >= self.job.plan.block:
+                if len(block) >= self.job.plan.block:  # only now: the last write is to be known for the last
                     await self._flush(block, begin, count)
                     block = bytearray()
-        except httpx.TransportError:
-            await self._flush(block, begin, count)  # it broke off; what came is not asked for again
-            raise
+                block += chunk
+        except httpx.TransportError as error:
+            broken = error
         finally:
             await _finish(chunks)
+        try:
+            await self._end(block, begin, count, broken)
+        finally:
+            del broken  # no cycle: its traceback holds this frame
+
+    async def _end(self, block: bytearray, begin: int, count: int | None, broken: httpx.TransportError | None) -> None:
+        """Write what came last, also of a body that broke off: it is not asked for again."""
+        if count is None and broken is None:
+            self.job.version.size = self.job.meter.total = self.position + len(block)
         await self._flush(block, begin, count)
-        if count is None:
-            self.job.version.size = self.job.meter.total = self.position
-        elif self.position - begin != count:
-            raise self._nonsense(f"the body ended after {self.position - begin} of {count} bytes")
+        came = self.position - begin
+        if came == count:
+            return  # however it ended
+        if broken is not None:
+            raise broken
+        if count is not None:
+            raise self._nonsense(f"the body ended after {came} of {count} bytes")
 
     async def _flush(self, block: bytearray, begin: int, count: int | None) -> None:
         if count is not None and self.position - begin + len(block) > count:
@@ -284,7 +314,10 @@ class Fetch:
         self.position += len(block)
         if self.position > self.counted:
             fresh, self.counted = self.position - self.counted, self.position
-            self.job.meter.add(fresh)
+            try:
+                self.job.meter.add(fresh)
+            except Exception as error:
+                raise CallbackFailed(error) from error
 
     def _changed(self, how: str) -> PreconditionFailed:
         location = self.job.plan.location
@@ -312,6 +345,12 @@ async def _finish(chunks: AsyncIterator[bytes]) -> None:
         scope.cancel()
         async for _ in chunks:
             pass
+
+
+def _shows_its_end(response: httpx.Response) -> bool:
+    """A body without a length is whole only if its framing says so; a closed connection may as well be a broken one."""
+    chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
+    return chunked or response.http_version not in ("HTTP/1.0", "HTTP/1.1")
 
 
 def _length(response: httpx.Response) -> int | None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from .._body import stop_if_cancelled
 from ..errors import SourceChanged, UsageError
 
 if TYPE_CHECKING:
@@ -40,11 +41,16 @@ class PositionalFile:
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends.
 
-        Block by block: what is read lies in memory twice for a moment, and ``view`` may be a part of many MiB.
+        Block by block: what is read lies in memory twice for a moment, and ``view`` may be a part of many MiB. Between
+        blocks a cancellation ends it.
         """
         done = 0
         with named(self.path):
-            while done < len(view) and (data := self._read_at(min(len(view) - done, _BLOCK), offset + done)):
+            while done < len(view):
+                stop_if_cancelled()
+                data = self._read_at(min(len(view) - done, _BLOCK), offset + done)
+                if not data:
+                    break
                 view[done : done + len(data)] = data
                 done += len(data)
         return done
@@ -108,7 +114,7 @@ class SourceFile:
             raise SourceChanged(f"{self.file.path} became shorter while it was sent")
 
     def sha256(self) -> str:
-        """The hex SHA-256 of all of it."""
+        """The hex SHA-256 of all of it. A cancellation ends it between two blocks."""
         digest, block = sha256(), bytearray(_BLOCK)
         for start in range(0, self.size, _BLOCK):
             view = memoryview(block)[: min(_BLOCK, self.size - start)]
@@ -117,14 +123,18 @@ class SourceFile:
         return digest.hexdigest()
 
     def check_unchanged(self) -> None:
-        """Compare size and modification time with those at the start.
+        """Compare size and modification time with those at the start, and see that the file really ends there.
 
         Raises:
-            SourceChanged: they differ.
+            SourceChanged: they differ; or there is more, as in many files of ``/proc``, that are said to be empty.
         """
         now = os.fstat(self.file.descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise SourceChanged(f"{self.file.path} changed while it was sent (size or modification time)")
+        if self.file.read_into(memoryview(bytearray(1)), self.size):
+            raise SourceChanged(
+                f"{self.file.path} has more bytes than its size says (a special file?); send it as an iterable of bytes"
+            )
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -165,12 +175,15 @@ class AtomicTarget:
             self._close()
             self._part.replace(self.path)
 
-    def discard(self) -> None:
-        """Leave no trace. Harmless after :meth:`commit`."""
+    def discard(self) -> str | None:
+        """Leave no trace; gives what stood in the way, if anything did. Harmless after :meth:`commit`."""
         with suppress(OSError):
             self._close()
-        with suppress(FileNotFoundError):
-            self._part.unlink()
+        try:
+            self._part.unlink(missing_ok=True)
+        except OSError as error:
+            return f"handtruck: the unfinished {self._part} remains: {error.strerror}"
+        return None
 
     def _close(self) -> None:
         if self._open:

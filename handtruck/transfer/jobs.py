@@ -14,7 +14,7 @@ import anyio
 import httpx
 
 from .._body import NO_BODY
-from .._session import Options, Session
+from .._session import GRACE, Options, Session
 from .._tasks import in_thread
 from ..errors import UsageError
 from ..protocol import operations
@@ -23,8 +23,9 @@ from ..protocol.parts import DEFAULT_PART_SIZE, MAX_PART_SIZE, fitting_part_size
 from .download import DownloadPlan, download_file
 from .files import SourceFile
 from .progress import Meter
-from .sources import blocks_of, file_pieces, stream_pieces
+from .sources import blocks_of, file_pieces, size_of, stream_pieces
 from .upload import Upload, Uploaded, UploadPlan, put_object, uploaded
+from .workers import Closing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 
     from httpx._types import TimeoutTypes
 
-    from .._body import BytesBody
+    from .._body import Body, BytesBody
     from ..models import DownloadResult, UploadResult
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .progress import ProgressCallback
+    from .sources import MemoryPiece
 
 __all__ = ("DownloadPlan", "UploadPlan", "download", "put_file", "put_stream", "upload_file", "upload_stream")
 
@@ -66,7 +68,8 @@ async def upload_stream(
     progress: ProgressCallback | None,
 ) -> UploadResult:
     """Send a stream, in parts where it is longer than one."""
-    upload = Upload(session, plan, Meter(progress), put=partial(put_object, session, plan), check_source=_nothing)
+    meter = Meter(progress, size_of(content))
+    upload = Upload(session, plan, meter, put=partial(put_object, session, plan), check_source=_nothing)
     return (await _stream(upload, content)).result
 
 
@@ -94,6 +97,7 @@ async def put_stream(
         workers=_STREAM_WORKERS,
         slots=_STREAM_WORKERS,
         tries=session.max_attempts,
+        hashed=payload_hash is None,
         never_parts=_why_not_parts(location, query, payload_hash),
         options=options,
     )
@@ -116,7 +120,18 @@ async def _stream(upload: Upload, content: object) -> Uploaded:
     plan = upload.plan
     blocks = blocks_of(upload.session, content)
     pieces = stream_pieces(upload.session, blocks, plan.part_size, hashed=plan.hashed, grow=plan.grow)
-    return await upload.run(pieces)
+    return await upload.run(_measured(pieces, upload.meter))
+
+
+async def _measured(pieces: AsyncGenerator[MemoryPiece, None], meter: Meter) -> AsyncGenerator[MemoryPiece, None]:
+    """Tell the meter how long the stream is, as soon as its last piece is there: before the last one is sent."""
+    size = 0
+    async with Closing(pieces.aclose, GRACE):
+        async for piece in pieces:
+            size += len(piece.view)
+            if piece.last:
+                meter.total = size
+            yield piece
 
 
 async def _nothing() -> None:
@@ -146,7 +161,11 @@ async def put_file(
             raise UsageError(f"{path} has {source.size} bytes, one request takes 5 GiB; use put_file_multipart")
         if payload_hash is None:
             payload_hash = await _hash_of(session, source)
-        body = FileBody(session, source, payload_hash, chunk_size) if source.size else NO_BODY
+        if source.size:
+            body: Body = FileBody(session, source, payload_hash, chunk_size)
+        else:
+            await in_thread(source.check_unchanged, limiter=session.threads)
+            body = NO_BODY
         operation = operations.plain("PUT", location, (), headers)
         return await session.respond(operation, body=body, options=Options(timeout=timeout))
 

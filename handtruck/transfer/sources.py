@@ -1,6 +1,10 @@
-"""Where an upload's bytes come from: a file read at offsets, or a stream of blocks cut into parts as it comes.
+"""Where an upload's bytes come from: a file read at offsets, memory, or a stream cut into parts as it comes.
 
 A source yields pieces, in order, numbered from 1, the last one marked; an empty source yields one empty piece.
+
+*Copies.* Bytes in memory are never copied, bytes of a stream once, into their part; what a block has too much for a
+part waits as a view of it. The stream goes on only when the block is used up and the view is gone: many streams fill
+one buffer again and again, and a buffer of which there are views cannot change its size.
 """
 
 from __future__ import annotations
@@ -8,22 +12,33 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeGuard
 
+import anyio
 import anyio.from_thread
+from anyio.lowlevel import checkpoint
 
 from .._body import BytesBody, flat, hash_view
 from .._session import GRACE
 from .._tasks import in_thread
 from ..errors import UsageError
 from ..protocol.checksums import UNSIGNED_PAYLOAD
-from ..protocol.parts import Part, growing_part_size, plan_parts
+from ..protocol.parts import MIB, Part, fitting_part_size, growing_part_size, plan_parts
+from .workers import Closing
 
 if TYPE_CHECKING:
     from .._session import Session
     from .files import SourceFile
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+NOTHING: Final = memoryview(b"")
+
+TURN: Final = MIB
+"""Bytes that a stream may bring before others have their turn: a copy of that takes about 0.2 ms."""
+
+AT_LEAST: Final = TURN // 256
+"""What a block counts for in this, however small it is: 256 blocks take about as long as a copy."""
 
 
 class Piece(Protocol):
@@ -99,62 +114,75 @@ async def file_pieces(
 ) -> AsyncGenerator[FilePiece, None]:
     """The pieces of a file, as long as it was when it was opened."""
     buffers = Buffers(min(part_size, source.size))
-    parts = plan_parts(source.size, part_size) if source.size else iter([Part(1, 0, 0)])
-    for part in parts:
+    for part in _parts(source.size, part_size):
         last = part.offset + part.length == source.size
         yield FilePiece(session, source, part, last, buffers, hashed)
 
 
+def _parts(size: int, part_size: int) -> Iterator[Part]:
+    return plan_parts(size, part_size) if size else iter([Part(1, 0, 0)])
+
+
 @dataclass(slots=True)
-class StreamPiece:
-    """Part of a stream: its bytes are in memory already."""
+class MemoryPiece:
+    """Part of a source whose bytes are in memory already."""
 
     session: Session
     number: int
-    data: bytearray
+    view: memoryview
     last: bool
     hashed: bool
 
     async def load(self) -> BytesBody:
         """See :class:`Piece`."""
-        return await self.session.bytes_body(memoryview(self.data), hashed=self.hashed)
+        return await self.session.bytes_body(self.view, hashed=self.hashed)
 
     def release(self) -> None:
         """See :class:`Piece`."""
-        self.data = bytearray()
+        self.view = NOTHING
 
 
-async def stream_pieces(
+def stream_pieces(
+    session: Session, blocks: Blocks | memoryview, part_size: int, *, hashed: bool, grow: bool
+) -> AsyncGenerator[MemoryPiece, None]:
+    """The pieces of what :func:`blocks_of` gave."""
+    if isinstance(blocks, memoryview):
+        return bytes_pieces(session, blocks, part_size, hashed=hashed)
+    return _collected(session, blocks, part_size, hashed=hashed, grow=grow)
+
+
+async def bytes_pieces(
+    session: Session, view: memoryview, part_size: int, *, hashed: bool
+) -> AsyncGenerator[MemoryPiece, None]:
+    """The pieces of bytes in memory: views of them."""
+    size = len(view)
+    for part in _parts(size, fitting_part_size(size, part_size)):
+        stop = part.offset + part.length
+        yield MemoryPiece(session, part.number, view[part.offset : stop], stop == size, hashed)
+
+
+async def _collected(
     session: Session, blocks: Blocks, part_size: int, *, hashed: bool, grow: bool
-) -> AsyncGenerator[StreamPiece, None]:
+) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of a stream. One byte beyond a piece must be seen to know that it is not the last."""
-    data, more, number = bytearray(), True, 0
-    try:
-        while True:
+    data, more, number, last = bytearray(), True, 0, False
+    async with Closing(blocks.aclose, GRACE):
+        while not last:
             number += 1
             size = growing_part_size(number, part_size, grow=grow)
-            while more and len(data) <= size:
-                more = await blocks.read(data, size + 1)
+            more = more and await blocks.read(data, size + 1)
             rest = data[size:]
             del data[size:]
             last = not more and not rest
-            yield StreamPiece(session, number, data, last, hashed)
-            if last:
-                return
+            yield MemoryPiece(session, number, memoryview(data), last, hashed)
             data = rest
-    finally:
-        with anyio.move_on_after(GRACE, shield=True):
-            await blocks.aclose()
 
 
 class Blocks(Protocol):
     """A stream of bytes in blocks of its own choosing."""
 
     async def read(self, data: bytearray, wanted: int) -> bool:
-        """Append blocks to ``data``, at least one, up to ``wanted`` bytes in all; False: there are no more.
-
-        Blocks are copied before the stream goes on: many streams fill one buffer again and again.
-        """
+        """Append to ``data`` until it has ``wanted`` bytes; False: there are no more."""
         ...
 
     async def aclose(self) -> None:
@@ -166,14 +194,19 @@ def is_bytes(content: object) -> TypeGuard[BytesLike]:
     return isinstance(content, bytes | bytearray | memoryview)
 
 
-def blocks_of(session: Session, content: object) -> Blocks:
-    """Read whatever the caller gave, block by block.
+def size_of(content: object) -> int | None:
+    """How many bytes the caller gave, where that is known before they are sent."""
+    return memoryview(content).nbytes if is_bytes(content) else None
+
+
+def blocks_of(session: Session, content: object) -> Blocks | memoryview:
+    """Whatever the caller gave, as something to read block by block, or as the memory that it is in.
 
     Raises:
         UsageError: it is nothing that yields bytes.
     """
     if is_bytes(content):
-        return ThreadBlocks(session, iter([content]))
+        return flat(content)
     if isinstance(content, AsyncIterable):
         return AsyncBlocks(aiter(content))
     if isinstance(content, Iterable) and not isinstance(content, str):
@@ -185,49 +218,81 @@ def blocks_of(session: Session, content: object) -> Blocks:
 
 
 @dataclass(slots=True)
+class Rest:
+    """What has not been taken yet of the block that a stream gave last."""
+
+    view: memoryview = NOTHING
+
+    def move(self, data: bytearray, wanted: int) -> int:
+        """Append some of it to ``data``, at most a turn's worth; gives how many bytes."""
+        count = min(len(self.view), wanted - len(data), TURN)
+        data += self.view[:count]
+        self.view = self.view[count:] if count < len(self.view) else NOTHING
+        return count
+
+
+@dataclass(slots=True)
 class AsyncBlocks:
     """An async iterable. Its generator, if it is one, is closed when we are done with it."""
 
     blocks: AsyncIterator[BytesLike]
+    rest: Rest = field(default_factory=Rest)
+    brought: int = 0
 
     async def read(self, data: bytearray, wanted: int) -> bool:
-        """See :class:`Blocks`."""
+        """See :class:`Blocks`. A stream that never waits does not keep others waiting."""
         while len(data) < wanted:
-            try:
-                data += _checked(await anext(self.blocks))
-            except StopAsyncIteration:
-                return False
+            if not self.rest.view:
+                try:
+                    self.rest.view = _checked(await anext(self.blocks))
+                except StopAsyncIteration:
+                    return False
+            self.brought += max(self.rest.move(data, wanted), AT_LEAST)
+            if self.brought >= TURN:
+                self.brought = 0
+                await checkpoint()
         return True
 
     async def aclose(self) -> None:
         """See :class:`Blocks`."""
+        self.rest.view = NOTHING
         if isinstance(self.blocks, AsyncGenerator):
             await self.blocks.aclose()
 
 
 @dataclass(slots=True)
 class ThreadBlocks:
-    """A sync iterable: it may block, so it advances in a worker thread, many items a hop."""
+    """A sync iterable: it may block, so it advances in a worker thread, many items a hop.
+
+    It may block for as long as it likes, and may even wait for another call of the same client. So it takes none of
+    the threads in which the session does its own work.
+    """
 
     session: Session
     blocks: Iterator[BytesLike]
+    rest: Rest = field(default_factory=Rest)
+    thread: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, 1))
 
     async def read(self, data: bytearray, wanted: int) -> bool:
         """See :class:`Blocks`."""
-        return await in_thread(self._read, data, wanted, limiter=self.session.threads)
+        return await in_thread(self._read, data, wanted, limiter=self.thread)
 
     def _read(self, data: bytearray, wanted: int) -> bool:
-        for block in self.blocks:
-            data += _checked(block)
-            if len(data) >= wanted:
-                return True
+        while len(data) < wanted:
+            if not self.rest.view:
+                try:
+                    self.rest.view = _checked(next(self.blocks))
+                except StopIteration:
+                    return False
+            self.rest.move(data, wanted)
             anyio.from_thread.check_cancelled()
-        return False
+        return True
 
     async def aclose(self) -> None:
         """See :class:`Blocks`."""
+        self.rest.view = NOTHING
         if isinstance(self.blocks, Generator):
-            await in_thread(partial(self.blocks.close), limiter=self.session.threads)
+            await in_thread(self.blocks.close, limiter=self.thread)
 
 
 def _checked(block: object) -> memoryview:

@@ -40,7 +40,7 @@ from ..models import UploadResult
 from ..protocol import operations
 from ..protocol.checksums import multipart_etag, same_etag
 from ..protocol.parts import check_part_size
-from .workers import run_workers
+from .workers import Closing, run_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -166,7 +166,7 @@ class Upload:
 
     async def _feed(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on, once there is an upload for them; an only piece needs none and is kept."""
-        try:
+        async with Closing(pieces.aclose, GRACE):
             async for piece in pieces:
                 if piece.number == 1:
                     if piece.last:
@@ -174,8 +174,6 @@ class Upload:
                         return
                     await self._begin()
                 yield piece
-        finally:
-            await pieces.aclose()
 
     async def _begin(self) -> None:
         plan = self.plan
@@ -274,20 +272,23 @@ class MultipartUpload:
         return f'"{etag}"' if etag else None
 
     async def _find_out(self, error: HandtruckError) -> str | None:
-        """Complete may have worked: it has if the object's ETag is that of our parts. Its size would prove nothing."""
+        """Complete may have worked: it has if the upload is gone and the object's ETag is that of our parts.
+
+        The ETag alone could be that of an older copy of the same bytes; its size would prove nothing at all.
+        """
+        expected = self._expected_etag()
         found: list[httpx.Response] = []
         head = operations.head_object(self.location, self.headers.part)
-        expected = self._expected_etag()
         try:
-            answer = await self.session.perform(
-                head, options=self.options, deliver=lambda _, response: found.append(response)
-            )
+            if await self._gone(error):
+                await self.session.perform(
+                    head, options=self.options, deliver=lambda _, response: found.append(response)
+                )
         except HandtruckError as failed:
             error.add_note(f"also: {failed}")
-        else:
-            if same_etag(answer.headers.get("etag"), expected):
-                self.completed, self.complete_lost = found[0], 0
-                return expected
+        if found and same_etag(found[0].headers.get("etag"), expected):
+            self.completed, self.complete_lost = found[0], 0
+            return expected
         if isinstance(error, S3Error) and not isinstance(error, NotFound):
             raise error  # S3 says that it failed, and nothing says otherwise
         raise OutcomeUnknown(
@@ -295,6 +296,18 @@ class MultipartUpload:
             f"with {expected or 'that of your data'} (upload id {self.upload_id}); the cause: {error}",
             upload_id=self.upload_id,
         ) from error
+
+    async def _gone(self, error: HandtruckError) -> bool:
+        """S3 knows the upload no more."""
+        assert self.upload_id is not None
+        if isinstance(error, NotFound):
+            return True
+        look = operations.list_parts(self.location, self.upload_id, self.headers.undo)
+        try:
+            await self.session.perform(look, options=self.options)
+        except NotFound:
+            return True
+        return False
 
     async def undo(self, error: BaseException) -> None:
         """Abort, unless there is nothing to abort. What could not be done is said on ``error``."""
@@ -312,8 +325,11 @@ class MultipartUpload:
                 f"handtruck: {self.location} may have been written: the answer to Complete was not waited for"
             )
         problem: object = f"no answer within {GRACE:g} s"
-        with anyio.move_on_after(GRACE, shield=True):
-            problem = await self._abort()
+        with anyio.CancelScope(shield=True) as scope:
+            async with self.session.places.undoing():
+                # The clock starts with the place: of a thousand cancelled at once none goes without its turn.
+                scope.deadline = anyio.current_time() + GRACE
+                problem = await self._abort()
         if problem:
             error.add_note(
                 f"handtruck: the unfinished upload {self.upload_id} of {self.location} may remain, "
@@ -323,9 +339,9 @@ class MultipartUpload:
     async def _abort(self) -> object:
         """Abort until S3 knows the upload no more; gives what stood in the way, or None."""
         assert self.upload_id is not None
-        options = replace(self.options, undo=True)
-        abort = operations.abort_multipart_upload(self.location, self.upload_id)
-        look = operations.list_parts(self.location, self.upload_id)
+        options = replace(self.options, placed=True)
+        abort = operations.abort_multipart_upload(self.location, self.upload_id, self.headers.undo)
+        look = operations.list_parts(self.location, self.upload_id, self.headers.undo)
         for _ in range(_ABORTS):
             try:
                 await self.session.perform(abort, options=options)

@@ -97,7 +97,7 @@ async def upload_leaves_nothing(
     )
     assert (witness.keys(bucket), witness.uploads(bucket)) == ([], [])
     # The client is none the worse for it.
-    assert s3._session.tokens.borrowed_tokens == s3._session.reserve.borrowed_tokens == 0
+    assert s3._session.places.taken == 0
     assert (await s3.put(f"{bucket}/next", b"x")).status_code == 200
     witness.delete(bucket, "next")
 
@@ -167,7 +167,7 @@ async def download_leaves_nothing(s3: S3Client, bucket: str, target: Path, cance
     )
     assert [path.name for path in target.parent.iterdir()] == ([] if before is None else [target.name])
     assert before is None or target.read_bytes() == before
-    assert s3._session.tokens.borrowed_tokens == 0
+    assert s3._session.places.taken == 0
 
 
 async def test_a_download(

@@ -32,6 +32,7 @@ from anyio.lowlevel import checkpoint
 
 import handtruck
 from handtruck import _body, _session, transport
+from handtruck._places import Places
 from handtruck.client import http as client_http
 from handtruck.client import transfers as client_transfers
 from handtruck.credentials import ConfigCredentials, StaticCredentials
@@ -232,9 +233,8 @@ def left_behind(world: World, trial: Trial) -> list[str]:
     found += [f"thread {thread}" for thread in world.threads.abandoned]
     found += [f"answer {answer}" for answer in world.s3.answers]
     found += [f"request {world.s3.in_flight} in flight"] if world.s3.in_flight else []
-    for name in ("tokens", "reserve", "threads"):
-        borrowed = getattr(session, name).borrowed_tokens
-        found += [f"token {borrowed} of {name}"] if borrowed else []
+    found += [f"token {session.places.taken} of places"] if session.places.taken else []
+    found += [f"token {session.threads.borrowed_tokens} of threads"] if session.threads.borrowed_tokens else []
     if (now := open_descriptors()) != world.descriptors:
         found.append(f"descriptor {now - world.descriptors} more than before")
     found += [f"temporary file {path}" for path in world.folder.glob("*.part")]
@@ -775,21 +775,13 @@ UNJOINED: Final[set[asyncio.Future[None]]] = set()
 
 def _tokens_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     """A release that is no ``finally``: left out when an exception passes by."""
+    give_back = Places.give_back
 
-    class Place:
-        def __init__(self, limiter: anyio.CapacityLimiter) -> None:
-            self._limiter = limiter
+    def forgetful(self: Places) -> None:
+        if sys.exc_info()[0] is None:
+            give_back(self)
 
-        def release_on_behalf_of(self, borrower: object) -> None:
-            if sys.exc_info()[0] is None:
-                self._limiter.release_on_behalf_of(borrower)
-
-    original = _session.Session._place
-
-    async def place(self: _session.Session, *args: Any) -> Any:
-        return Place(await original(self, *args))
-
-    patch.setattr(_session.Session, "_place", place)
+    patch.setattr(Places, "give_back", forgetful)
 
 
 async def _marked_only(response: httpx.Response) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 import stat
@@ -11,14 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+import anyio.from_thread
 import pytest
 
+from handtruck._body import BytesBody, hash_view
 from handtruck.errors import SourceChanged, UsageError
 from handtruck.transfer import files
 from handtruck.transfer.files import AtomicTarget, PositionalFile, SourceFile
+from tests.scripted import store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from handtruck import S3Client
 
 OLD: Final = b"what was there before"
 NEW: Final = b"something new"
@@ -323,6 +330,17 @@ class TestAtomicTarget:
         assert caught.value.filename == str(folder / "target")
         target.discard()
 
+    def test_what_cannot_be_removed_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not raised: it must not take the place of the error that one discards for."""
+        target = AtomicTarget(tmp_path / "target")
+        (part,) = tmp_path.iterdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", _failing(errno.EACCES))
+            assert target.discard() == f"handtruck: the unfinished {part} remains: {os.strerror(errno.EACCES)}"
+        assert target.discard() is None
+        assert target.discard() is None
+        assert names(tmp_path) == []
+
 
 _ERRNO: Final = {
     "missing folder": errno.ENOENT,
@@ -420,6 +438,12 @@ class TestSourceFile:
         finally:
             source.close()
 
+    def test_more_than_its_size_says(self, source: SourceFile) -> None:
+        """A special file changes neither its size nor its time; only reading on shows what it has."""
+        source.size -= 1
+        with pytest.raises(SourceChanged, match="has more bytes than its size says"):
+            source.check_unchanged()
+
     @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "link to a directory"])
     def test_only_regular_files_are_sent(self, tmp_path: Path, kind: str) -> None:
         """A fifo without a writer is refused at once, where opening it would wait for ever."""
@@ -433,3 +457,163 @@ class TestSourceFile:
         with pytest.raises(FileNotFoundError) as caught:
             SourceFile(tmp_path / "missing")
         assert caught.value.filename == str(tmp_path / "missing")
+
+
+# -- Files that lie about their size -----------------------------------------------------------------------------------
+
+PROC: Final = Path("/proc/cpuinfo")
+
+
+async def put_file(s3: S3Client, path: Path) -> object:
+    return await s3.put_file("b/k", path)
+
+
+async def put_file_multipart(s3: S3Client, path: Path) -> object:
+    return await s3.put_file_multipart("b/k", path)
+
+
+async def put_unsigned(s3: S3Client, path: Path) -> object:
+    return await s3.put_file("b/k", path, content_sha256="UNSIGNED-PAYLOAD")
+
+
+PUTS: Final = [put_file, put_file_multipart, put_unsigned]
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not PROC.exists(), reason="no such file here")
+@pytest.mark.parametrize("put", PUTS, ids=lambda put: put.__name__)
+async def test_a_file_that_says_it_is_empty_and_is_not(put: Callable[..., Awaitable[object]]) -> None:
+    """Found: 0 bytes were stored, with success."""
+    assert PROC.stat().st_size == 0
+    async with store() as (s3, tiny):
+        with pytest.raises(SourceChanged, match=f"{PROC} has more bytes than its size says .* as an iterable"):
+            await put(s3, PROC)
+        assert tiny.calls == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("put", PUTS, ids=lambda put: put.__name__)
+async def test_a_file_that_is_longer_than_it_says(
+    put: Callable[..., Awaitable[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last block is not sent, so that nothing is stored."""
+    source, init = tmp_path / "source", SourceFile.__init__
+    source.write_bytes(NEW)
+
+    def understated(self: SourceFile, path: Path) -> None:
+        init(self, path)
+        self.size -= 1
+
+    monkeypatch.setattr(SourceFile, "__init__", understated)
+    async with store() as (s3, tiny):
+        with pytest.raises(SourceChanged, match="has more bytes than its size says"):
+            await put(s3, source)
+        await tiny.peer.until(lambda: tiny.peer.busy == 0)
+        assert tiny.objects == {}
+
+
+# -- Cancelled in the middle of much work ------------------------------------------------------------------------------
+
+BLOCKS: Final = 20
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Some blocks that take no room."""
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, BLOCKS * files._BLOCK)
+    return path
+
+
+async def hash_a_file(s3: S3Client, path: Path) -> object:
+    return await s3.put_file("b/k", path)
+
+
+async def read_a_part(s3: S3Client, path: Path) -> object:
+    return await s3.put_file_multipart("b/k", path, part_size=BLOCKS * files._BLOCK)
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not files.POSITIONAL, reason="counts calls of pread")
+@pytest.mark.parametrize("put", [hash_a_file, read_a_part], ids=lambda put: put.__name__)
+async def test_reading_ends_with_the_block_in_which_it_is_cancelled(
+    put: Callable[..., Awaitable[object]], large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found: the caller waited until 4 GiB were hashed."""
+    read, reads = os.pread, 0
+
+    def pread(descriptor: int, count: int, offset: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        if reads == 3:
+            anyio.from_thread.run_sync(scope.cancel)
+        return read(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    before = open_descriptors()
+    async with store() as (s3, tiny):
+        with anyio.CancelScope() as scope:
+            await put(s3, large)
+        assert scope.cancelled_caught
+        assert reads == 3
+        assert tiny.calls == []
+    assert open_descriptors() == before
+
+
+async def hash_memory(s3: S3Client, path: Path) -> object:
+    return await s3.put("b/k", bytes(BLOCKS * files._BLOCK))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("put", [hash_memory, read_a_part], ids=lambda put: put.__name__)
+async def test_hashing_ends_with_the_block_in_which_it_is_cancelled(
+    put: Callable[..., Awaitable[object]], large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = 0
+
+    class Digest:
+        def __init__(self, view: memoryview) -> None:
+            self.update(view)
+
+        def update(self, view: memoryview) -> None:
+            nonlocal hashed
+            hashed += len(view)
+            anyio.from_thread.run_sync(scope.cancel)
+
+        def hexdigest(self) -> str:
+            return "0" * 64
+
+    monkeypatch.setattr("handtruck._body.sha256", Digest)
+    async with store() as (s3, tiny):
+        with anyio.CancelScope() as scope:
+            await put(s3, large)
+        assert scope.cancelled_caught
+        assert 0 < hashed < BLOCKS * files._BLOCK
+        assert tiny.calls == []
+
+
+@pytest.mark.parametrize("size", [0, 1, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20])
+def test_a_hash_made_in_blocks(size: int) -> None:
+    """Here, where no event loop waits for it, nothing can cancel it."""
+    data = os.urandom(size)
+    assert hash_view(memoryview(data)) == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("known", ["UNSIGNED-PAYLOAD", hashlib.sha256(bytes(files._BLOCK)).hexdigest()])
+async def test_a_hash_that_the_caller_gave_is_not_made(known: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found: that of a stream was, and thrown away."""
+    sent: list[BytesBody] = []
+    stream = BytesBody.stream
+
+    def seen(body: BytesBody) -> Any:
+        sent.append(body)
+        return stream(body)
+
+    monkeypatch.setattr(BytesBody, "stream", seen)
+    monkeypatch.setattr("handtruck._body.sha256", lambda _: pytest.fail("hashed"))
+    async with store() as (s3, tiny):
+        await s3.put("b/k", iter([bytes(files._BLOCK)]), content_sha256=known)
+        assert tiny.sent("PutObject")[0].header("x-amz-content-sha256") == known
+    assert [body.payload_hash for body in sent] == [known]
