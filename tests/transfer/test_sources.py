@@ -333,12 +333,13 @@ async def test_the_real_error_comes_out(kind: str, operation: str) -> None:
 
 
 @AWKWARD
+@pytest.mark.parametrize(("operation", "nth"), [("CreateMultipartUpload", 1), ("UploadPart", 2)])
 @pytest.mark.usefixtures("small_parts")
-async def test_what_fails_on_closing_is_a_note(kind: str) -> None:
+async def test_what_fails_on_closing_is_a_note(kind: str, operation: str, nth: int) -> None:
     source = Source()
     source.failure = ZeroDivisionError("on closing")
     async with store() as (s3, tiny):
-        tiny.on("UploadPart", error(403, "AccessDenied"), nth=2)
+        tiny.on(operation, error(403, "AccessDenied"), nth=nth)
         with pytest.raises(AccessDenied) as caught:
             await s3.put_multipart("b/k", getattr(source, kind)(), part_size=PART)
     notes = "\n".join(caught.value.__notes__)
