@@ -18,8 +18,8 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/pyright
-	$(BIN)/pyright --verifytypes handtruck --ignoreexternal
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes handtruck --ignoreexternal
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term

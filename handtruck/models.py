@@ -77,9 +77,10 @@ class Progress:
     """How far a transfer is, in bytes of the object.
 
     Attributes:
-        done: bytes that are safely at the other end (a finished part, a block on disk); never goes back, and
-            bytes sent again by a retry do not count twice.
-        total: the object's size, or None while a source of unknown length is being read.
+        done: bytes that are safely at the other end (a finished part, a block on disk); bytes sent again by a retry
+            do not count twice. It never goes back, but where a server without ranges replaced the object by a shorter
+            one between two attempts.
+        total: the object's size, or None until it is known. The last call has ``done == total``.
     """
 
     done: int

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from handtruck._places import Places
@@ -32,7 +34,7 @@ async def test_first_come_first_served_and_undoing_before() -> None:
             group.start_soon(wait, name)
             await settle()
         for name in "xy":
-            group.start_soon(lambda name=name: wait(name, undo=True))
+            group.start_soon(partial(wait, name, undo=True))
             await settle()
         assert order == ["x"]  # the place in reserve
         assert places.taken == 3

@@ -122,7 +122,9 @@ class TransferMethods(Family):
 
         Raises:
             OSError: the file cannot be read.
-            SourceChanged: the file changed meanwhile; the upload was aborted.
+            SourceChanged: the file changed meanwhile, or has more bytes than its size says (files of /proc); the
+                upload was aborted.
+            Exception: whatever ``progress`` raises.
             UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
         """
         path = Path(arguments.object_name(object_name) if file_path is None else file_path)
@@ -165,12 +167,13 @@ class TransferMethods(Family):
             workers_count: ranges on their way at once.
             range_get_tries: how often a range is asked for before it fails the download; it goes on where it broke.
             buffer_size: bytes a worker collects before it writes them.
-            progress: called with a :class:`~handtruck.Progress` after every write.
+            progress: called with a :class:`~handtruck.Progress` after every write; once for an empty object.
             timeout: httpx's stall timeouts; seconds.
 
         Raises:
             OSError: the file cannot be written.
             PreconditionFailed: the object was replaced meanwhile.
+            Exception: whatever ``progress`` raises.
             UsageError, S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/range-get-olap.html
