@@ -18,8 +18,8 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes handtruck --ignoreexternal
+	PATH=$(CURDIR)/$(BIN):$$PATH pyright
+	PATH=$(CURDIR)/$(BIN):$$PATH pyright --verifytypes handtruck --ignoreexternal
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term
