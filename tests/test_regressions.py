@@ -1,4 +1,4 @@
-"""What a strict reader found, each seen to fail before."""
+"""Bugs that were here once, each of them seen to fail before it was mended."""
 
 from __future__ import annotations
 
