@@ -336,7 +336,7 @@ def test_fixture_fails_tests_on_loops_only(tmp_path: Path) -> None:
     tmp_path.joinpath("test_it.py").write_text(SUITE)
     tmp_path.joinpath("pytest.ini").write_text("[pytest]")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", tmp_path],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-rN", tmp_path],
         cwd=Path(__file__).parents[1],
         check=False,
         capture_output=True,
