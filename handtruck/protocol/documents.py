@@ -67,7 +67,7 @@ def parse_xml(body: bytes) -> ET.Element:
         InvalidResponse: this is no (or not all of an) XML document.
     """
     # S3 speaks UTF-8. What else a document may claim would run any of Python's codecs.
-    parser = ET.XMLParser(target=_Builder(), encoding="utf-8")  # noqa: S314
+    parser = ET.XMLParser(target=_Builder(), encoding="utf-8")  # noqa: S314 - _Builder refuses document types
     try:
         # Some servers send blanks ahead of the document while they work; XML does not allow that.
         parser.feed(body.lstrip())

@@ -10,8 +10,9 @@
 once on the wire, are therefore waited for a while even if we are cancelled. Undo comes after all workers have
 stopped; a part that S3 was still writing then may come to light later, so after the abort we look, and abort again.
 
-*What happened?* Where Complete's answer was lost, or a second try finds no upload, the object may be there. Its ETag
-tells: it is the MD5 of our parts' MD5s or it is not ours. What cannot be told is `OutcomeUnknown`.
+*What happened?* Where Complete's answer was lost, or a second try finds no upload, the object may be there. It
+is if both are true: S3 knows the upload no more, and the object's ETag is the MD5 of our parts' MD5s (an older copy of
+the same bytes has that ETag, too). What cannot be told is `OutcomeUnknown`.
 
 *Memory.* At most ``slots`` parts exist at a time, those waiting and those being sent, and one block of the source.
 """
@@ -351,8 +352,8 @@ class MultipartUpload:
                 return failed
             try:
                 await self.session.perform(look, options=options)
-            except Exception:  # noqa: BLE001
-                return None  # gone; or not ours to list, and then the abort's own word must do
+            except Exception:  # noqa: BLE001 - gone; or not ours to list, and then the abort's own word must do
+                return None
             await anyio.sleep(_LOOK_AGAIN)
         return "S3 still lists it after several aborts"
 
