@@ -56,18 +56,21 @@ class BytesBody:
         return len(self.view)
 
     def stream(self) -> httpx.AsyncByteStream:
-        """Slices of the memory."""
-        return _Slices(self.view)
+        """The memory."""
+        return ViewStream(self.view)
 
 
-class _Slices(httpx.AsyncByteStream):
-    """No async generator: one that a cancelled request abandons is left to the event loop to finish."""
+class ViewStream(httpx.AsyncByteStream):
+    """Memory that is to be sent: our transport takes ``view`` as it is, others get copies, slice by slice.
+
+    No async generator: one that a cancelled request abandons is left to the event loop to finish.
+    """
 
     def __init__(self, view: memoryview) -> None:
-        self._view = view
+        self.view: memoryview = view
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _SliceIterator(self._view)
+        return _SliceIterator(self.view)
 
 
 class _SliceIterator:

@@ -32,6 +32,13 @@ class Places:
     _undoing: deque[anyio.Event] = field(default_factory=deque)
     _others: deque[anyio.Event] = field(default_factory=deque)
 
+    def take_free(self) -> bool:
+        """Take one if nobody has to wait for it. Most find one: no event, no queue."""
+        if self.taken >= self.size or self._others or self._undoing:
+            return False
+        self.taken += 1
+        return True
+
     async def take(self, *, undo: bool = False) -> None:
         """Wait for a place. Cancelled, it has none."""
         await anyio.lowlevel.checkpoint_if_cancelled()

@@ -36,8 +36,10 @@ from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .protocol.documents import parse_error
 from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
-from .protocol.signing import TOKEN_HEADER, check_keys, sign
-from .transport import Draft, foreign_errors
+from .protocol.signing import check_keys, sign
+from .transport.bodies import ResponseBody
+from .transport.foreign import ours_for
+from .transport.senders import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from .models import Credentials
     from .protocol.address import Endpoint
     from .protocol.operations import Operation
-    from .transport import Sender
+    from .transport.senders import Prepared, Sender
 
 T = TypeVar("T")
 
@@ -248,34 +250,43 @@ class Session:
         options: Options,
         attempt: int,
     ) -> T:
-        request = await self._build(operation, body, options)
+        prepared = await self._prepare(operation, body, options)
         if not options.placed:
             await self.places.take()
         try:
-            self._sign(request, operation, body, keys)
+            signature = self._sign(prepared, operation, body, keys)
             if options.on_wire is not None:
                 options.on_wire(True)
-                return await settled(partial(self._round_trip, operation, request, receive, attempt), GRACE)
-            return await self._round_trip(operation, request, receive, attempt)
+                return await settled(partial(self._round_trip, operation, prepared, signature, receive, attempt), GRACE)
+            return await self._round_trip(operation, prepared, signature, receive, attempt)
         finally:
             if not options.placed:
                 self.places.give_back()
-            if keys.session_token:
-                request.headers[TOKEN_HEADER] = "[secure]"  # httpx's own repr hides no more than Authorization
 
     async def _round_trip(
-        self, operation: Operation[object], request: httpx.Request, receive: Receive[T], attempt: int
+        self,
+        operation: Operation[object],
+        prepared: Prepared,
+        signature: Mapping[str, str],
+        receive: Receive[T],
+        attempt: int,
     ) -> T:
-        with foreign_errors(f"{operation.name} {operation.location} at {self.endpoint.authority}"):
-            response = await self.sender.send(request)
+        try:
+            response = await prepared.send(signature)
             try:
                 return await receive(operation, response, attempt)
             finally:
                 if not response.is_closed:
                     with anyio.CancelScope(shield=True):
                         await response.aclose()
+        except Exception as error:
+            doing = f"{operation.name} {operation.location} at {self.endpoint.authority}"
+            ours = ours_for(error, doing, prepared.bare())
+            if ours is None:
+                raise
+            raise ours from error
 
-    async def _build(self, operation: Operation[object], body: Body, options: Options) -> httpx.Request:
+    async def _prepare(self, operation: Operation[object], body: Body, options: Options) -> Prepared:
         query = wire_query(operation.query)
         headers = list(operation.headers)
         if not any(name.lower() == "accept-encoding" for name, _ in headers):
@@ -290,22 +301,26 @@ class Session:
             body=body,
             timeout=options.timeout,
             extensions=options.extensions,
+            idempotent=operation.idempotent,
         )
-        with foreign_errors(f"{operation.name} {operation.location}"):
-            return await self.sender.build(draft)
+        try:
+            return await self.sender.prepare(draft)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            doing = f"{operation.name} {operation.location}"
+            raise UsageError(f"{doing}: {error}") from error
 
-    def _sign(self, request: httpx.Request, operation: Operation[object], body: Body, keys: Credentials) -> None:
-        request.headers.update(
-            sign(
-                method=operation.method,
-                path=operation.location.path,
-                query=operation.query,
-                headers=request.headers.multi_items(),
-                payload_hash=body.payload_hash,
-                credentials=keys,
-                region=self._region(keys),
-                now=self.clock(),
-            )
+    def _sign(
+        self, prepared: Prepared, operation: Operation[object], body: Body, keys: Credentials
+    ) -> Mapping[str, str]:
+        return sign(
+            method=operation.method,
+            path=operation.location.path,
+            query=operation.query,
+            headers=prepared.headers(),
+            payload_hash=body.payload_hash,
+            credentials=keys,
+            region=self._region(keys),
+            now=self.clock(),
         )
 
     async def bytes_body(self, view: memoryview, payload_hash: str | None = None, *, hashed: bool = True) -> BytesBody:
@@ -324,7 +339,12 @@ class Session:
 
 async def _read(response: httpx.Response) -> Answer:
     """The whole answer."""
-    await response.aread()
+    body = response.stream
+    if isinstance(body, ResponseBody):
+        response.stream = httpx.ByteStream(await body.read())
+        response.read()
+    else:
+        await response.aread()
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
 
 

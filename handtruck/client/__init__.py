@@ -13,7 +13,7 @@ from .._session import Session
 from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
 from ..protocol.address import Addressing, has_userinfo, parse_endpoint
-from ..transport import ClientSender, OwnSender
+from ..transport.senders import ClientSender, OwnSender
 from .http import HttpMethods
 from .lists import ListMethods
 from .transfers import TransferMethods
@@ -55,6 +55,8 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
         max_connections: requests on the wire at once; one more may undo an upload. With a client of yours, no more
             than its pool has connections.
         max_attempts: how often a request is sent in all before a failure that might pass is final.
+        proxy: send through it. Default: the one that the environment names (``HTTPS_PROXY`` and others), if any.
+            Requests go through httpx's own transport then, which is slower.
 
     Raises:
         UsageError: the URL is unusable, or the arguments contradict each other.
@@ -74,6 +76,7 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
         addressing: Addressing = "auto",
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
     ) -> None:
         for name, value in (("max_connections", max_connections), ("max_attempts", max_attempts)):
             if value < 1:
@@ -81,10 +84,12 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
         keywords = (access_key_id, secret_access_key, session_token)
         if credentials is not None and (any(keywords) or has_userinfo(str(url))):
             raise UsageError("give either credentials=, or keys by keyword or in the URL")
+        if client is not None and proxy is not None:
+            raise UsageError("give proxy= to the httpx client that you give as client=")
         endpoint = parse_endpoint(str(url), bucket=bucket, addressing=addressing)
         self._session = Session(
             endpoint=endpoint,
-            sender=OwnSender(secure=endpoint.secure, max_connections=max_connections + 1)
+            sender=OwnSender(endpoint.origin, max_connections=max_connections + 1, proxy=proxy)
             if client is None
             else ClientSender(client),
             credentials=credentials

@@ -37,16 +37,19 @@ from ..protocol import operations
 from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, plan_ranges, range_header
+from ..transport.reading import raw_reader
+from .buffers import Buffers
 from .files import AtomicTarget
 from .progress import CallbackFailed
 from .workers import run_workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from ..protocol.address import Location
     from ..protocol.operations import Headers, Operation
+    from ..transport.reading import RawReader
     from .progress import Meter
 
 
@@ -137,6 +140,7 @@ class Download:
         self.target = target
         self.meter = meter
         self.version: Version = Version()
+        self.buffers: Buffers = Buffers(plan.block)
 
     async def run(self) -> Version:
         """Fetch everything, or raise."""
@@ -269,47 +273,50 @@ class Fetch:
         return length
 
     async def _write(self, response: httpx.Response, count: int | None) -> None:
-        """Collect blocks and write them where they belong, counting."""
+        """Write the body where it belongs, block by block, counting."""
         if count == 0:
             return
+        buffers, reader = self.job.buffers, raw_reader(response)
+        buffer = buffers.take()
+        try:
+            if count is None:
+                await self._write_to_the_end(reader, memoryview(buffer))
+            else:
+                await self._write_count(reader, memoryview(buffer), self.position + count)
+                if _length(response) is None:
+                    await self._expect_end(reader, count)
+        finally:
+            await reader.aclose()
+            buffers.give_back(buffer)
+
+    async def _write_count(self, reader: RawReader, view: memoryview, stop: int) -> None:
         begin = self.position
-        block = bytearray()
-        broken: httpx.TransportError | None = None
-        chunks = response.aiter_raw()
-        try:
-            async for chunk in chunks:
-                if len(block) >= self.job.plan.block:  # only now: the last write is to be known for the last
-                    await self._flush(block, begin, count)
-                    block = bytearray()
-                block += chunk
-        except httpx.TransportError as error:
-            broken = error
-        finally:
-            await _finish(chunks)
-        try:
-            await self._end(block, begin, count, broken)
-        finally:
-            del broken  # no cycle: its traceback holds this frame
+        while self.position < stop:
+            got = await reader.readinto(view[: stop - self.position])
+            if not got:
+                raise self._nonsense(f"the body ended after {self.position - begin} of {stop - begin} bytes")
+            await self._flush(view[:got])
 
-    async def _end(self, block: bytearray, begin: int, count: int | None, broken: httpx.TransportError | None) -> None:
-        """Write what came last, also of a body that broke off: it is not asked for again."""
-        if count is None and broken is None:
-            self.job.version.size = self.job.meter.total = self.position + len(block)
-        await self._flush(block, begin, count)
-        came = self.position - begin
-        if came == count:
-            return  # however it ended
-        if broken is not None:
-            raise broken
-        if count is not None:
-            raise self._nonsense(f"the body ended after {came} of {count} bytes")
+    async def _write_to_the_end(self, reader: RawReader, view: memoryview) -> None:
+        got = len(view)
+        while got == len(view):
+            got = await reader.readinto(view)
+            if got < len(view) and not await reader.readinto(memoryview(bytearray(1))):
+                # The last write is to be known for the last.
+                self.job.version.size = self.job.meter.total = self.position + got
+            if got:
+                await self._flush(view[:got])
 
-    async def _flush(self, block: bytearray, begin: int, count: int | None) -> None:
-        if count is not None and self.position - begin + len(block) > count:
+    async def _expect_end(self, reader: RawReader, count: int) -> None:
+        """All bytes are there: how the answer ends does not matter any more, but that it goes on does."""
+        more = 0
+        with suppress(httpx.TransportError):
+            more = await reader.readinto(memoryview(bytearray(1)))
+        if more:
             raise self._nonsense(f"the body is longer than the {count} bytes it should have")
-        if not block:
-            return
-        write = partial(self.job.target.file.write, memoryview(block), self.position)
+
+    async def _flush(self, block: memoryview) -> None:
+        write = partial(self.job.target.file.write, block, self.position)
         await in_thread(write, limiter=self.job.session.threads)
         self.position += len(block)
         if self.position > self.counted:
@@ -333,18 +340,6 @@ class Fetch:
 
     def _nonsense(self, what: str) -> InvalidResponse:
         return InvalidResponse(f"GetObject {self.job.plan.location}: {what}")
-
-
-async def _finish(chunks: AsyncIterator[bytes]) -> None:
-    """Bring the async generators that a body comes through to their end, if we stopped in the middle.
-
-    Only the outermost can be closed from here; dropped, the others are left to the event loop to finish: later, in
-    tasks of its own. Read on in a cancelled scope, they end one after the other as the cancellation passes.
-    """
-    with anyio.CancelScope(shield=True) as scope, suppress(Exception):
-        scope.cancel()
-        async for _ in chunks:
-            pass
 
 
 def _shows_its_end(response: httpx.Response) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+VECTORED: Final = hasattr(os, "preadv")
 POSITIONAL: Final = hasattr(os, "pread") and hasattr(os, "pwrite")
 _FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _LONGEST_NAME: Final = 255
@@ -41,18 +42,16 @@ class PositionalFile:
     def read_into(self, view: memoryview, offset: int) -> int:
         """Fill ``view`` from ``offset`` on; fewer bytes only where the file ends.
 
-        Block by block: what is read lies in memory twice for a moment, and ``view`` may be a part of many MiB. Between
-        blocks a cancellation ends it.
+        Block by block: between blocks a cancellation ends it.
         """
         done = 0
         with named(self.path):
             while done < len(view):
                 stop_if_cancelled()
-                data = self._read_at(min(len(view) - done, _BLOCK), offset + done)
-                if not data:
+                got = self._read_at(view[done : done + _BLOCK], offset + done)
+                if not got:
                     break
-                view[done : done + len(data)] = data
-                done += len(data)
+                done += got
         return done
 
     def write(self, view: memoryview, offset: int) -> None:
@@ -62,12 +61,17 @@ class PositionalFile:
             while done < len(view):
                 done += self._write_at(view[done:], offset + done)
 
-    def _read_at(self, count: int, offset: int) -> bytes:
+    def _read_at(self, view: memoryview, offset: int) -> int:
+        if VECTORED:
+            return os.preadv(self.descriptor, [view], offset)
         if POSITIONAL:
-            return os.pread(self.descriptor, count, offset)
-        with self.lock:
-            os.lseek(self.descriptor, offset, os.SEEK_SET)
-            return os.read(self.descriptor, count)
+            data = os.pread(self.descriptor, len(view), offset)
+        else:
+            with self.lock:
+                os.lseek(self.descriptor, offset, os.SEEK_SET)
+                data = os.read(self.descriptor, len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def _write_at(self, view: memoryview, offset: int) -> int:
         if POSITIONAL:

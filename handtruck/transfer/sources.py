@@ -24,6 +24,7 @@ from .._tasks import in_thread
 from ..errors import UsageError
 from ..protocol.checksums import UNSIGNED_PAYLOAD
 from ..protocol.parts import MIB, Part, fitting_part_size, growing_part_size, plan_parts
+from .buffers import Buffers
 from .workers import Closing
 
 if TYPE_CHECKING:
@@ -63,18 +64,6 @@ class Piece(Protocol):
 
 
 @dataclass(slots=True)
-class Buffers:
-    """Memory for parts, used again and again."""
-
-    size: int
-    free: list[bytearray] = field(default_factory=list)
-
-    def take(self) -> bytearray:
-        """A buffer that nobody uses."""
-        return self.free.pop() if self.free else bytearray(self.size)
-
-
-@dataclass(slots=True)
 class FilePiece:
     """Part of a file: read and hashed in one thread hop, when its turn has come."""
 
@@ -105,7 +94,7 @@ class FilePiece:
     def release(self) -> None:
         """See :class:`Piece`."""
         if self.buffer is not None:
-            self.buffers.free.append(self.buffer)
+            self.buffers.give_back(self.buffer)
             self.buffer = None
 
 

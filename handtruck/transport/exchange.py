@@ -1,0 +1,245 @@
+"""One request out, one answer's head in.
+
+A body that is not taken may have been answered already (403, 503): while it blocks, both directions are watched, and
+an answer that comes early is read and returned, not lost in a broken pipe. After a break, what was received before it
+is read first. Answers of 1xx are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import httpx
+
+from .._body import ViewStream
+from .._tasks import in_thread, isolated
+from .heads import MAX_HEAD, Head, find_end, parse_head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from .pool import Origin
+    from .wire import Wire
+
+MAX_INTERIM: Final = 16
+"""Answers of 1xx that may come before the one that counts."""
+
+_JOINED: Final = 64 * 1024  # a small body leaves together with the head: one copy is cheaper than another packet
+_SWITCHING: Final = 101
+_END: Final = object()
+
+
+@dataclass(slots=True)
+class Call:
+    """A request, as far as a connection is concerned.
+
+    Attributes:
+        head: its bytes.
+        stream: its body: iterable, sync or async.
+        length: bytes of the body; None: it goes in chunks.
+        bodiless: the answer has no body: this is a HEAD.
+        timeouts: httpx's four, by name; seconds.
+        idempotent: it may be sent twice, and ``stream`` iterated again.
+    """
+
+    origin: Origin
+    head: bytes
+    stream: object
+    length: int | None
+    bodiless: bool
+    timeouts: Mapping[str, float | None]
+    idempotent: bool
+
+
+class Exchange:
+    """One request on one connection.
+
+    Attributes:
+        sent: bytes of the request that the kernel has taken.
+        received: bytes of the answer in the wire's memory.
+        start: where in it the answer's head begins; once that is there, where its body does.
+        whole: all of the request was sent.
+    """
+
+    __slots__ = ("_interim", "call", "read_timeout", "received", "sent", "start", "whole", "wire", "write_timeout")
+
+    def __init__(self, wire: Wire, call: Call) -> None:
+        self.wire: Wire = wire
+        self.call: Call = call
+        self.read_timeout: float | None = call.timeouts.get("read")
+        self.write_timeout: float | None = call.timeouts.get("write")
+        self.sent: int = 0
+        self.received: int = 0
+        self.start: int = 0
+        self.whole: bool = False
+        self._interim = 0
+
+    async def run(self) -> Head:
+        """Send the request and receive the answer's head.
+
+        Raises:
+            httpx.TransportError: no answer; which kind says why.
+        """
+        return await self._send() or await self._receive()
+
+    def may_repeat(self) -> bool:
+        """The connection was dead when we took it, and sending again does no harm."""
+        call = self.call
+        again = call.idempotent or (not self.sent and isinstance(call.stream, ViewStream | httpx.ByteStream))
+        return again and not self.received and not self.wire.fresh
+
+    # Out
+
+    async def _send(self) -> Head | None:
+        """Send the request; an answer that came before all of it was sent ends that."""
+        head, stream, length = self.call.head, self.call.stream, self.call.length
+        if isinstance(stream, ViewStream):
+            view = stream.view
+            if len(view) != length:
+                raise httpx.LocalProtocolError(_MISCOUNTED)
+            if len(view) <= _JOINED:
+                early = await self._send_bytes(head + view if length else head)
+            else:
+                early = await self._send_bytes(head) or await self._send_bytes(view)
+        else:
+            early = await self._send_stream(head, stream, length)
+        self.whole = early is None
+        return early
+
+    async def _send_stream(self, head: bytes, stream: object, length: int | None) -> Head | None:
+        pending, left = head, length
+        async for block in _blocks(stream):
+            size = len(block)
+            if not size:
+                continue
+            if left is None:
+                block = b"%x\r\n%b\r\n" % (size, block)
+            else:
+                left -= size
+                if left < 0:
+                    raise httpx.LocalProtocolError(_MISCOUNTED)
+            if pending and len(pending) + len(block) <= _JOINED:
+                pending += block
+                continue
+            early = (await self._send_bytes(pending) if pending else None) or await self._send_bytes(block)
+            if early is not None:
+                return early
+            pending = b""
+        if left is None:
+            pending += b"0\r\n\r\n"
+        elif left:
+            raise httpx.LocalProtocolError(_MISCOUNTED)
+        return await self._send_bytes(pending) if pending else None
+
+    async def _send_bytes(self, data: bytes | memoryview) -> Head | None:
+        view = memoryview(data)
+        while view:
+            try:
+                count = await self.wire.send_some(view, self.write_timeout)
+                early = None if count else self._look()
+            except OSError as error:
+                return self._look_after(error)
+            if early is not None:
+                return early
+            if count:
+                self.sent += count
+                view = view[count:]
+        return None
+
+    def _look(self) -> Head | None:
+        """The answer, if it is there already.
+
+        Raises:
+            OSError: the connection broke.
+            httpx.RemoteProtocolError: it is no answer, or the peer has hung up.
+        """
+        while True:
+            got = self.wire.try_receive(self._room())
+            if got < 0:
+                return None
+            if got == 0:
+                raise httpx.RemoteProtocolError(_DISCONNECTED)
+            self.received += got
+            head = self._parse()
+            if head is not None:
+                return head
+
+    def _look_after(self, error: OSError) -> Head:
+        """Sending has failed: what the peer said before that counts."""
+        try:
+            head = self._look()
+        except OSError:
+            head = None
+        except httpx.RemoteProtocolError:
+            if self.received:
+                raise
+            head = None
+        if head is None:
+            raise httpx.WriteError(str(error)) from error
+        return head
+
+    # In
+
+    async def _receive(self) -> Head:
+        while True:
+            got = await self.wire.receive_into(self._room(), self.read_timeout)
+            if got == 0:
+                raise httpx.RemoteProtocolError(_BROKEN_OFF if self.received else _DISCONNECTED)
+            self.received += got
+            head = self._parse()
+            if head is not None:
+                return head
+
+    def _room(self) -> memoryview:
+        """Memory for more of the head.
+
+        Raises:
+            httpx.RemoteProtocolError: it had enough.
+        """
+        wire = self.wire
+        if self.received == len(wire.buffer):
+            if self.received >= MAX_HEAD:
+                raise httpx.RemoteProtocolError(f"the answer's head is longer than {MAX_HEAD} bytes")
+            wire.resize(MAX_HEAD)
+        return wire.view[self.received :]
+
+    def _parse(self) -> Head | None:
+        """The head of the final answer, if all of it is there."""
+        buffer = self.wire.buffer
+        while True:
+            while self.start < self.received and buffer[self.start] in b"\r\n":
+                self.start += 1  # RFC 9112, 2.2: blank lines ahead of a message are to be forgiven
+            end = find_end(buffer, self.start, self.received)
+            if end < 0:
+                return None
+            head = parse_head(self.wire.view[self.start : end], bodiless=self.call.bodiless)
+            self.start = end
+            if head.status >= 200:
+                return head
+            self._interim += 1
+            if head.status == _SWITCHING or self._interim > MAX_INTERIM:
+                raise httpx.RemoteProtocolError(f"the peer answered {head.status}, which nobody asked for")
+
+
+_MISCOUNTED: Final = "the request's body is not as long as its Content-Length says"
+_DISCONNECTED: Final = "Server disconnected without sending a response."
+_BROKEN_OFF: Final = "the connection was closed in the middle of the answer's head"
+
+
+async def _blocks(stream: object) -> AsyncIterator[bytes]:
+    if isinstance(stream, AsyncIterable):
+        async for block in stream:
+            yield block
+    elif isinstance(stream, Iterable):
+        iterator, thread = iter(stream), anyio.CapacityLimiter(1)
+        while True:
+            block = await isolated(partial(in_thread, next, iterator, _END, limiter=thread))
+            if block is _END:
+                return
+            yield block
+    else:
+        raise TypeError(f"a request's stream must be iterable, which {type(stream).__name__} is not")

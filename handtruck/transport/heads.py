@@ -1,0 +1,236 @@
+"""The heads of requests and answers: written in one go, parsed by llhttp, and how the body behind one is framed.
+
+Nothing here waits. What a peer may send is bounded: :data:`MAX_HEAD` bytes, :data:`MAX_HEADERS` headers.
+
+Sources: RFC 9110 (names and values, answers without a body), RFC 9112 (messages; section 6.3: where a body ends).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import httptools
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+MAX_HEAD: Final = 64 * 1024
+MAX_HEADERS: Final = 256
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")  # one of the caller's own making may hold more than ASCII
+_BARE_END: Final = re.compile(rb"\n\r?\n")
+_BODILESS: Final = frozenset({204, 304})
+
+
+def write_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A request's head.
+
+    Raises:
+        httpx.LocalProtocolError: something in it would be read as something else: a blank in the target, a line
+            break in a value, a name that is no token.
+    """
+    if not _is_token(method) or not _TARGET.fullmatch(target):
+        raise httpx.LocalProtocolError("the request's method or target has a character that HTTP cannot carry")
+    head = [method, b" ", target, b" HTTP/1.1\r\n"]
+    lines = 2
+    for name, value in headers:
+        if not _is_token(name):
+            raise httpx.LocalProtocolError(f"{name!r} is no name of a header")
+        head += (name, b": ", value, b"\r\n")
+        lines += 1
+    head.append(b"\r\n")
+    data = b"".join(head)
+    if data.count(b"\n") != lines or data.count(b"\r") != lines or b"\0" in data:
+        raise httpx.LocalProtocolError("the value of a header has a line break or a null")
+    return data
+
+
+@lru_cache(maxsize=512)
+def _is_token(name: bytes) -> bool:
+    return _TOKEN.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=512)
+def lower(name: bytes) -> bytes:
+    """A header's name, to compare it."""
+    return name.lower()
+
+
+def request_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """How many bytes of body the headers promise; None: it goes in chunks.
+
+    Raises:
+        httpx.LocalProtocolError: they say two things, or nothing that can be understood.
+    """
+    length: bytes | None = None
+    chunked = False
+    for name, value in headers:
+        known = lower(name)
+        if known == b"content-length":
+            if length not in (None, value) or not value.isdigit():
+                raise httpx.LocalProtocolError("the request's Content-Length is not one number")
+            length = value
+        elif known == b"transfer-encoding":
+            if chunked or value.strip().lower() != b"chunked":
+                raise httpx.LocalProtocolError("the request's Transfer-Encoding can only be chunked")
+            chunked = True
+    if chunked and length is not None:
+        raise httpx.LocalProtocolError("the request has both a Content-Length and a Transfer-Encoding")
+    return None if chunked else int(length or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An answer's head.
+
+    Attributes:
+        version: ``HTTP/1.1`` or ``HTTP/1.0``.
+        length: bytes of the body; None where chunks tell, or the end of the connection.
+        chunks: reads the body, where it comes in chunks.
+        keep: the connection may serve another request when the body is over.
+    """
+
+    status: int
+    reason: bytes
+    version: bytes
+    headers: RawHeaders
+    length: int | None
+    chunks: Chunks | None
+    keep: bool
+
+
+def find_end(buffer: bytearray, start: int, stop: int) -> int:
+    """Where the head in ``buffer[start:stop]`` ends, its empty line included, or -1.
+
+    Bare line feeds end it, too: llhttp is to judge them, and nobody to wait for more.
+    """
+    end = buffer.find(b"\r\n\r\n", start, stop)
+    if end >= 0:
+        return end + 4
+    bare = _BARE_END.search(buffer, start, stop)
+    return bare.end() if bare else -1
+
+
+class _Events:
+    """What llhttp calls back with: an answer's headers, then the body that comes in chunks."""
+
+    __slots__ = ("blocks", "extra", "headers", "over", "reason")
+
+    def __init__(self) -> None:
+        self.headers: RawHeaders = []
+        self.reason = b""
+        self.blocks: list[bytes] = []
+        self.over = False
+        self.extra = False
+
+    def on_message_begin(self) -> None:
+        self.extra = self.over
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_body(self, block: bytes) -> None:
+        self.blocks.append(block)
+
+    def on_message_complete(self) -> None:
+        self.over = True
+
+
+def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
+    """Understand a whole head; ``bodiless``: the request was a HEAD.
+
+    Raises:
+        httpx.RemoteProtocolError: it is none, or has too many headers, or says two things about its body.
+    """
+    events = _Events()
+    llhttp = httptools.HttpResponseParser(events)
+    try:
+        llhttp.feed_data(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        raise httpx.RemoteProtocolError(f"the answer is no HTTP/1.1: {error}") from error
+    if len(events.headers) > MAX_HEADERS:
+        raise httpx.RemoteProtocolError(f"the answer has {len(events.headers)} headers, more than {MAX_HEADERS}")
+    status: int = llhttp.get_status_code()
+    version = b"HTTP/" + llhttp.get_http_version().encode()
+    length: int | None = None
+    chunked, alive = False, version != b"HTTP/1.0"
+    for name, value in events.headers:
+        match lower(name):
+            case b"content-length":
+                length = int(value)  # llhttp has seen to it that it is one number, and no chunks beside it
+            case b"transfer-encoding":
+                chunked = _only_chunked(value)
+            case b"connection":
+                alive = _stays_alive(value, alive)
+    if bodiless or status in _BODILESS:
+        length, chunked = 0, False
+    return Head(
+        status=status,
+        reason=events.reason,
+        version=version,
+        headers=events.headers,
+        length=length,
+        chunks=Chunks(events, llhttp) if chunked else None,
+        keep=alive and (chunked or length is not None),
+    )
+
+
+def _only_chunked(value: bytes) -> bool:
+    if value.strip().lower() != b"chunked":
+        raise httpx.RemoteProtocolError(f"the answer's Transfer-Encoding is {value!r}, and only chunked was offered")
+    return True
+
+
+def _stays_alive(value: bytes, alive: bool) -> bool:
+    tokens = {token.strip() for token in value.lower().split(b",")}
+    return b"close" not in tokens if alive else b"keep-alive" in tokens
+
+
+class Chunks:
+    """A body in chunks; what is around them (sizes, extensions, the trailer) is dropped, and bounded."""
+
+    __slots__ = ("_events", "_llhttp", "_overhead")
+
+    def __init__(self, events: _Events, llhttp: httptools.HttpResponseParser) -> None:
+        self._events = events
+        self._llhttp = llhttp
+        self._overhead = 0
+
+    @property
+    def over(self) -> bool:
+        """The last chunk was there, and the trailer."""
+        return self._events.over
+
+    @property
+    def clean(self) -> bool:
+        """Nothing came behind it."""
+        return not self._events.extra
+
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
+        """What ``data`` holds of the body.
+
+        Raises:
+            httpx.RemoteProtocolError: these are no chunks, or too much is around them.
+        """
+        events = self._events
+        try:
+            self._llhttp.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not events.over:
+                raise httpx.RemoteProtocolError(f"the answer's body is not in chunks, as it claims: {error}") from error
+            events.extra = True
+        blocks, events.blocks = events.blocks, []
+        self._overhead = 0 if blocks else self._overhead + len(data)
+        if self._overhead > MAX_HEAD:
+            raise httpx.RemoteProtocolError("the answer's body has too much around its chunks")
+        return blocks

@@ -1,0 +1,91 @@
+"""An answer's raw bytes, into the caller's memory, whichever transport they come from."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+
+class RawReader(Protocol):
+    """Reads a body once, from its first byte to its last."""
+
+    async def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer``: fewer bytes, or 0, only where the body ends, or breaks, which the next call tells."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave nothing behind but the response, which is the caller's to close."""
+        ...
+
+
+def raw_reader(response: httpx.Response) -> RawReader:
+    """The fast path of our own transport, where the answer came through it; else httpx's iterator."""
+    body: RawReader | None = response.extensions.get("handtruck.body")
+    return _Untouched(body) if body is not None else _Iterated(response.aiter_raw())
+
+
+class _Untouched:
+    """Our transport's body: closed with its response."""
+
+    __slots__ = ("readinto",)
+
+    def __init__(self, body: RawReader) -> None:
+        self.readinto = body.readinto
+
+    async def aclose(self) -> None:
+        """See :class:`RawReader`."""
+
+
+class _Iterated:
+    """Any other: blocks of whatever size it has are copied, and an error waits until all before it was taken."""
+
+    def __init__(self, blocks: AsyncIterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+        self._failed: Exception | None = None
+
+    async def readinto(self, buffer: memoryview, /) -> int:
+        """See :class:`RawReader`."""
+        got = 0
+        try:
+            while got < len(buffer):
+                if not self._rest:
+                    self._rest = memoryview(await self._next())
+                    if not self._rest:
+                        break
+                count = min(len(buffer) - got, len(self._rest))
+                buffer[got : got + count] = self._rest[:count]
+                self._rest = self._rest[count:]
+                got += count
+        except Exception as error:
+            if not got:
+                raise
+            self._failed = error
+        return got
+
+    async def _next(self) -> bytes:
+        """The next block that is not empty; an empty one at the end."""
+        if self._failed is not None:
+            raise self._failed
+        async for block in self._blocks:
+            if block:
+                return block
+        return b""
+
+    async def aclose(self) -> None:
+        """Bring the async generators that a body comes through to their end, if we stopped in the middle.
+
+        Only the outermost can be closed from here; dropped, the others are left to the event loop to finish: later, in
+        tasks of its own. Read on in a cancelled scope, they end one after the other as the cancellation passes.
+        """
+        with anyio.CancelScope(shield=True) as scope, suppress(Exception):
+            scope.cancel()
+            async for _ in self._blocks:
+                pass

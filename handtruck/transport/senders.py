@@ -1,0 +1,365 @@
+"""The seam: what the floors above know of HTTP. They write a :class:`Draft`, sign what a sender makes of it, send it.
+
+One sender drives our own :class:`~handtruck.Transport`, with no client in front of it. The other goes through an
+``httpx.AsyncClient`` (or ``httpx2``'s), whose hooks, headers, mounts, proxies and timeouts hold.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpx
+
+from .._tasks import in_thread, isolated, settled
+from ..errors import UsageError
+from ..protocol.signing import TOKEN_HEADER
+from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, Transport
+from .pool import Origin, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import ModuleType
+
+    from httpx._types import ProxyTypes, TimeoutTypes
+
+    from .._body import Body
+
+_CLOSING: Final = 5.0
+CLOSED: Final = "this S3Client is closed"
+_USER_AGENT: Final = "handtruck"
+_HIDDEN: Final = "[secure]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A request before it is signed.
+
+    Attributes:
+        origin: ``scheme://host[:port]``.
+        target: the path, percent-encoded, and the query: what is sent is exactly this.
+        timeout: httpx's four stall timeouts; None: the HTTP client's own.
+        extensions: httpx's request extensions.
+        idempotent: sent twice it does what it does once.
+    """
+
+    method: str
+    origin: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: Body
+    timeout: TimeoutTypes | None
+    extensions: Mapping[str, object] | None
+    idempotent: bool
+
+
+class Prepared(Protocol):
+    """A request that lacks nothing but its signature."""
+
+    def headers(self) -> list[tuple[str, str]]:
+        """All that will be sent, to be signed."""
+        ...
+
+    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+        """Send it with these headers added, and come back with the head of the answer; the body is still to be read."""
+        ...
+
+    def bare(self) -> httpx.Request:
+        """The request without its headers, for errors: they travel far, and the signature is nobody's business."""
+        ...
+
+
+class Sender(Protocol):
+    """Sends requests, one connection each while they last."""
+
+    async def prepare(self, draft: Draft) -> Prepared:
+        """Make it a request; its headers are final then, but for the signature."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what we own, and send no more."""
+
+
+# Through our own transport
+
+
+class DirectSender:
+    """Sends through a transport, with nothing in front of it."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+        self._closed = False
+
+    async def prepare(self, draft: Draft) -> Prepared:
+        """See :class:`Sender`."""
+        self._check_open()
+        return _Direct(draft, self)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Hand it to the transport."""
+        self._check_open()
+        try:
+            return await self._transport.handle_async_request(request)
+        except RuntimeError:
+            self._check_open()  # closed while it waited there
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(CLOSED)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        await self._transport.aclose()
+
+
+@lru_cache(maxsize=64)
+def _origin_and_host(origin: str) -> tuple[Origin, str]:
+    url = httpx.URL(origin)
+    return origin_of(url, None), url.netloc.decode("ascii")
+
+
+class _Direct:
+    """A request to a transport: its URL is never parsed, its headers are made once."""
+
+    __slots__ = ("_draft", "_headers", "_sender")
+
+    def __init__(self, draft: Draft, sender: DirectSender) -> None:
+        self._draft = draft
+        self._sender = sender
+        given = {name.lower() for name, _ in draft.headers}
+        usual = (("Host", _origin_and_host(draft.origin)[1]), ("Accept", "*/*"), ("User-Agent", _USER_AGENT))
+        self._headers = [each for each in usual if each[0].lower() not in given]
+        self._headers += draft.headers
+
+    def headers(self) -> list[tuple[str, str]]:
+        """See :class:`Prepared`."""
+        return self._headers
+
+    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+        """See :class:`Prepared`."""
+        draft = self._draft
+        request = DirectRequest(draft, [*self._headers, *signature.items()])
+        begin = monotonic()
+        try:
+            response = await self._sender.send(request)
+        finally:
+            if TOKEN_HEADER in signature:
+                request.headers[TOKEN_HEADER] = _HIDDEN  # httpx's own repr hides no more than Authorization
+        response.request = request
+        response.elapsed = timedelta(seconds=monotonic() - begin)
+        return response
+
+    def bare(self) -> httpx.Request:
+        """See :class:`Prepared`."""
+        return httpx.Request(self._draft.method, self._draft.origin + self._draft.target)
+
+
+class DirectRequest(httpx.Request):
+    """An httpx request whose URL is parsed when somebody looks at it: that takes longer than to send it."""
+
+    def __init__(self, draft: Draft, headers: list[tuple[str, str]]) -> None:
+        self.method = draft.method
+        self.headers = httpx.Headers(headers)
+        self.stream = draft.body.stream()
+        self.extensions = {
+            **(draft.extensions or {}),
+            "target": draft.target.encode("ascii"),
+            "handtruck.origin": _origin_and_host(draft.origin)[0],
+            "handtruck.idempotent": draft.idempotent,
+        }
+        if draft.timeout is not None:
+            self.extensions["timeout"] = httpx.Timeout(draft.timeout).as_dict()
+        self._whole_url = draft.origin + draft.target
+        self._url: httpx.URL | None = None
+
+    @property
+    def url(self) -> httpx.URL:
+        """Where it went."""
+        if self._url is None:
+            self._url = httpx.URL(self._whole_url)
+        return self._url
+
+    @url.setter
+    def url(self, url: httpx.URL) -> None:
+        self._url = url
+
+
+# Through a caller's client
+
+
+class ClientSender:
+    """Sends through an :class:`httpx.AsyncClient`, or one of httpx2, which has the same API and classes of its own.
+
+    Its ``auth`` and its redirects do not hold: requests are signed for one host, and a redirect would carry the
+    signature to another.
+
+    Args:
+        client: the client.
+        owned: it is closed with the sender.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, *, owned: bool = False) -> None:
+        if len(client.params):
+            raise UsageError(
+                "the httpx client has default params=, which S3 would take for its own; give params= per call"
+            )
+        self._client = client
+        self._library = _library_of(client)
+        self._owned = owned
+        self._closed = False
+
+    async def prepare(self, draft: Draft) -> Prepared:
+        """See :class:`Sender`."""
+        if self._closed:
+            raise UsageError(CLOSED)
+        client, library = self._client, self._library
+        if client.is_closed:
+            raise UsageError("the httpx client that was given as client= is closed")
+        request = client.build_request(
+            draft.method,
+            draft.origin + draft.target,
+            headers=draft.headers,
+            timeout=library.USE_CLIENT_DEFAULT if draft.timeout is None else draft.timeout,
+            extensions=dict(draft.extensions or {}),
+        )
+        raw = draft.target.encode("ascii")
+        if request.url.raw_path != raw:
+            # httpx folds "a/../b" into "b"; httpcore, and our own transport, send this instead.
+            request.extensions["target"] = raw
+        request.extensions["handtruck.idempotent"] = draft.idempotent
+        # An empty one too: httpx's own is an async generator, see _body.
+        request.stream = _as_stream_of(library.AsyncByteStream, draft.body.stream())
+        return _ThroughClient(client, request)
+
+    async def aclose(self) -> None:
+        """Send no more. A caller's client stays open."""
+        self._closed = True
+        if self._owned:
+            await settled(self._client.aclose, _CLOSING)
+
+
+class _ThroughClient:
+    """A request of a client's own making."""
+
+    __slots__ = ("_client", "_request")
+
+    def __init__(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
+        self._client = client
+        self._request = request
+
+    def headers(self) -> list[tuple[str, str]]:
+        """See :class:`Prepared`."""
+        return self._request.headers.multi_items()
+
+    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+        """See :class:`Prepared`."""
+        request = self._request
+        request.headers.update(signature)
+        try:
+            return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+        finally:
+            if TOKEN_HEADER in signature:
+                request.headers[TOKEN_HEADER] = _HIDDEN
+
+    def bare(self) -> httpx.Request:
+        """See :class:`Prepared`."""
+        return httpx.Request(self._request.method, str(self._request.url))
+
+
+def _library_of(client: object) -> ModuleType:
+    """The package that a client's class comes from, however it was derived."""
+    for kind in type(client).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if kind.__name__ == "AsyncClient" and name in ("httpx", "httpx2"):
+            return sys.modules[name]
+    return httpx
+
+
+def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:
+    return stream if isinstance(stream, base) else _adapter(base)(stream)
+
+
+@lru_cache
+def _adapter(base: type) -> type:
+    """The same stream as one of another library, which looks at the class."""
+    return type("AdaptedStream", (_Adapted, base), {})
+
+
+class _Adapted:
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+
+# Whichever fits
+
+
+class OwnSender:
+    """The sender of an S3Client that was given no client; which kind it is, the first request decides.
+
+    Args:
+        origin: ``scheme://host[:port]`` of all requests.
+        max_connections: at once.
+        proxy: an explicit one; otherwise the environment's counts, as for httpx.
+    """
+
+    def __init__(self, origin: str, *, max_connections: int, proxy: ProxyTypes | None = None) -> None:
+        self._origin = origin
+        self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=DEFAULT_LIMITS.keepalive_expiry)
+        self._proxy = proxy
+        self._making = anyio.Lock()
+        self._sender: Sender | None = None
+        self._closed = False
+
+    async def prepare(self, draft: Draft) -> Prepared:
+        """See :class:`Sender`."""
+        return await (self._sender or await self._chosen()).prepare(draft)
+
+    async def _chosen(self) -> Sender:
+        async with self._making:
+            if self._sender is None and not self._closed:
+                sender = await self._make()
+                if not self._closed:  # still
+                    self._sender = sender
+            if self._sender is None:
+                raise UsageError(CLOSED)
+            return self._sender
+
+    async def _make(self) -> Sender:
+        if self._proxy is None and not proxied(self._origin):
+            return DirectSender(Transport(limits=self._limits))
+        # Proxies are httpx's business. Reading the CA bundle takes 20 ms: in a thread.
+        limiter = anyio.CapacityLimiter(1)
+        tls = await isolated(lambda: in_thread(httpx.create_ssl_context, limiter=limiter))
+        client = httpx.AsyncClient(
+            verify=tls,
+            limits=self._limits,
+            proxy=self._proxy,
+            timeout=DEFAULT_TIMEOUT,
+            headers={"User-Agent": _USER_AGENT},
+        )
+        return ClientSender(client, owned=True)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            await sender.aclose()
+
+
+def proxied(origin: str) -> bool:
+    """Whether the environment names a proxy for requests to ``origin``."""
+    url, proxies = httpx.URL(origin), getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(url.netloc.decode("ascii"))

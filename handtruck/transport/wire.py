@@ -1,0 +1,232 @@
+"""A connected, non-blocking socket, plain or TLS: try first, and wait only where the kernel has nothing for us.
+
+The same code serves asyncio, uvloop and trio: they wait with anyio, all else is between us and the kernel. TLS is an
+:class:`ssl.SSLSocket`: it decrypts from the kernel straight into the caller's buffer, record by record, until it wants
+the network, without a turn of the event loop for each 16 KiB.
+
+A socket that is always ready would never let others run: after :data:`TURN` bytes without a wait comes a checkpoint.
+Closing is synchronous, so that a cancellation needs no shield.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import httpx
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from _typeshed import FileDescriptorLike
+
+TURN: Final = 1024 * 1024
+AHEAD: Final = 16 * 1024
+"""Bytes of a body that may come together with its head; only they are copied."""
+
+_PLAIN_BLOCK: Final = 1024 * 1024
+_SECURE_BLOCK: Final = 256 * 1024  # OpenSSL encrypts and writes all of it before it comes back: 0.2 ms
+_PEEK: Final = socket.MSG_PEEK
+_EPOLL: Final[type[select.epoll] | None] = getattr(select, "epoll", None)
+_WANT_READ: Final = (BlockingIOError, ssl.SSLWantReadError)
+_WANT_WRITE: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
+
+
+class Wire:
+    """One connection.
+
+    Attributes:
+        view: memory for the answer's head and what comes with it.
+        fresh: no answer ever came on it.
+        idle_since: on the pool's clock.
+        waited: others have run since this was set to False.
+    """
+
+    __slots__ = (
+        "_both",
+        "_ready_for_read",
+        "_unwaited",
+        "buffer",
+        "fresh",
+        "idle_since",
+        "secure",
+        "sock",
+        "view",
+        "waited",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock: socket.socket = sock
+        self.secure: bool = isinstance(sock, ssl.SSLSocket)
+        self.resize(AHEAD)
+        self.fresh: bool = True
+        self.idle_since: float = 0.0
+        self.waited: bool = False
+        self._unwaited = 0
+        self._both: select.epoll | None = None
+        self._ready_for_read: Callable[[FileDescriptorLike], Awaitable[None]] = anyio.wait_readable
+
+    def resize(self, size: int) -> None:
+        """Make room for a longer head; what is there stays."""
+        kept = self.buffer if hasattr(self, "buffer") else b""
+        self.buffer: bytearray = bytearray(size)
+        self.buffer[: len(kept)] = kept
+        self.view: memoryview = memoryview(self.buffer)
+
+    def is_alive(self) -> bool:
+        """Whether an idle connection may be used again: it is open, and nobody said anything out of turn.
+
+        An idle TLS connection may be readable all the same (session tickets), so it is TLS that is asked.
+        """
+        try:
+            if self.secure:
+                self.sock.recv_into(self.view[:1])
+            else:
+                self.sock.recv_into(self.view[:1], 1, _PEEK)
+        except _WANT_READ:
+            return True
+        except OSError:
+            return False
+        return False  # the end, or bytes that nobody asked for
+
+    def try_receive(self, view: memoryview) -> int:
+        """What is there; 0 at the end, -1 where nothing is.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        try:
+            got = self.sock.recv_into(view)
+        except _WANT_READ:
+            return -1
+        except ssl.SSLWantWriteError:  # keys are renewed
+            self._ready_for_read = anyio.wait_writable
+            return -1
+        if self.secure and got:
+            got += self._drain(view[got:])
+        return got
+
+    def _drain(self, view: memoryview) -> int:
+        """The records that are there already; whatever ends this is met again by the next call."""
+        got, room, receive_into = 0, len(view), self.sock.recv_into
+        with suppress(OSError):  # of which all that SSL wants are kinds
+            while got < room:
+                count = receive_into(view[got:])
+                if not count:
+                    break
+                got += count
+        return got
+
+    async def receive_into(self, view: memoryview, timeout: float | None) -> int:
+        """Receive what is there, and wait while there is nothing; 0 at the end.
+
+        Raises:
+            httpx.ReadTimeout: nothing came for ``timeout`` seconds.
+            httpx.ReadError: the connection broke.
+        """
+        late = False
+        while True:
+            try:
+                got = self.try_receive(view)
+            except OSError as error:
+                raise httpx.ReadError(str(error)) from error
+            if got >= 0:
+                await self._count(got)
+                return got
+            if late:
+                raise httpx.ReadTimeout(f"nothing came for {timeout:g} s")
+            wait, self._ready_for_read = self._ready_for_read, anyio.wait_readable
+            late = not await self._until(wait, self.sock, timeout, httpx.ReadError)
+
+    async def send_some(self, view: memoryview, timeout: float | None) -> int:
+        """Send some of it; 0: it had to wait, and the peer may have said something meanwhile.
+
+        After a 0 the same bytes must be offered again, or TLS is out of step.
+
+        Raises:
+            httpx.WriteTimeout: nothing could be sent for ``timeout`` seconds.
+            OSError: the connection broke.
+        """
+        block = view[: _SECURE_BLOCK if self.secure else _PLAIN_BLOCK]
+        try:
+            sent = self.sock.send(block)
+        except _WANT_WRITE:
+            if await self._until_either_way(timeout):
+                return 0
+            try:
+                sent = self.sock.send(block)  # the loop may have been late, not the peer
+            except _WANT_WRITE:
+                raise httpx.WriteTimeout(f"nothing could be sent for {timeout:g} s") from None
+        await self._count(sent)
+        return sent
+
+    async def _until_either_way(self, timeout: float | None) -> bool:
+        """Wait until the socket takes bytes or has some: without a task for each, by an epoll that has it for both."""
+        if _EPOLL is None:
+            return await self._until(anyio.wait_writable, self.sock, timeout, httpx.WriteError)
+        if self._both is None:
+            self._both = _EPOLL()
+            self._both.register(self.sock, select.EPOLLIN | select.EPOLLOUT)
+        return await self._until(anyio.wait_readable, self._both, timeout, httpx.WriteError)
+
+    async def _until(
+        self,
+        wait: Callable[[FileDescriptorLike], Awaitable[None]],
+        what: FileDescriptorLike,
+        timeout: float | None,
+        closed: type[httpx.NetworkError],
+    ) -> bool:
+        """Wait; False where it took longer than ``timeout``."""
+        self.waited = True
+        self._unwaited = 0
+        try:
+            if timeout is None:
+                await wait(what)
+                return True
+            with anyio.move_on_after(timeout) as scope:
+                await wait(what)
+        except anyio.ClosedResourceError:
+            raise closed("the transport was closed") from None
+        return not scope.cancelled_caught
+
+    async def _count(self, count: int) -> None:
+        self._unwaited += count
+        if self._unwaited >= TURN:
+            self._unwaited = 0
+            self.waited = True
+            await checkpoint()
+
+    def wake_and_close(self) -> None:
+        """Close it although another task may be waiting for it: that one gets an error."""
+        if self.sock.fileno() >= 0:
+            anyio.notify_closing(self.sock)
+            if self._both is not None:
+                anyio.notify_closing(self._both)
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back. Harmless when closed."""
+        if self._both is not None:
+            self._both.close()
+        self.sock.close()
+
+    def get_extra_info(self, name: str) -> object:
+        """What httpx's ``network_stream`` extension tells: of TLS, of the addresses, and of the socket itself."""
+        match name:
+            case "ssl_object":
+                return self.sock if self.secure else None
+            case "client_addr":
+                return self.sock.getsockname()
+            case "server_addr":
+                return self.sock.getpeername()
+            case "socket":
+                return self.sock
+            case "is_readable":
+                return not self.is_alive()
+            case _:
+                return None
