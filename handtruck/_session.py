@@ -301,7 +301,8 @@ class Session:
             body=body,
             timeout=options.timeout,
             extensions=options.extensions,
-            idempotent=operation.idempotent,
+            # Repeated by the transport behind our back: what answers differently the second time (Complete) is not.
+            idempotent=operation.idempotent and operation.method != "POST",
         )
         try:
             return await self.sender.prepare(draft)

@@ -19,6 +19,7 @@ def test_names_of_the_package() -> None:
         "ObjectPage",
         "Progress",
         "S3Client",
+        "Transport",
         "UploadResult",
         "__version__",
     ]

@@ -343,7 +343,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_noticed() ->
     async with serve([Reply(then="close"), Reply(then="close"), Reply(body=b"x")]) as peer, client(peer) as s3:
         for _ in range(2):
             await s3.get("b/k")
-            await peer.deserted()
+            await peer.until(lambda: peer.busy == 0)
         assert (await s3.get("b/k")).content == b"x"
         assert len(peer.requests) == 3
 
@@ -574,6 +574,6 @@ async def test_secrets_are_never_told(tmp_path: Path, caplog: pytest.LogCaptureF
             said = await everything_that_can_happen(s3, tiny, tmp_path / "target")
             said += [repr(s3), str(s3), repr(s3.url), repr(s3._session), repr(s3._session.credentials)]
     assert len(said) > 15
-    assert {"handtruck", "httpx", "httpcore.http11"} <= {record.name for record in caplog.records}
+    assert "handtruck" in {record.name for record in caplog.records}
     for text in (*said, caplog.text):
         assert "marker" not in text

@@ -298,14 +298,18 @@ class Fetch:
             await self._flush(view[:got])
 
     async def _write_to_the_end(self, reader: RawReader, view: memoryview) -> None:
-        got = len(view)
-        while got == len(view):
-            got = await reader.readinto(view)
-            if got < len(view) and not await reader.readinto(memoryview(bytearray(1))):
-                # The last write is to be known for the last.
-                self.job.version.size = self.job.meter.total = self.position + got
-            if got:
+        ahead = memoryview(bytearray(1))  # the last write is to be known for the last
+        got = 0
+        more = await reader.readinto(ahead)
+        while more:
+            view[:1] = ahead
+            got = 1 + await reader.readinto(view[1:])
+            more = await reader.readinto(ahead)
+            if more:
                 await self._flush(view[:got])
+        self.job.version.size = self.job.meter.total = self.position + got
+        if got:
+            await self._flush(view[:got])
 
     async def _expect_end(self, reader: RawReader, count: int) -> None:
         """All bytes are there: how the answer ends does not matter any more, but that it goes on does."""

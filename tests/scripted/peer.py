@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_plus
@@ -293,7 +293,8 @@ class Peer:
         if reply.then == "reset":
             wire.reset()
         elif reply.then == "close" or reply.early:
-            wire.sock.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the client has hung up
+                wire.sock.shutdown(socket.SHUT_WR)
             await wire.drain()  # closed with bytes unread, the socket would send a reset behind the answer
         return reply.then == "keep" and not reply.early
 

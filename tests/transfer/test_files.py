@@ -36,6 +36,8 @@ def positional(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """With pread and pwrite, and on a platform that has none."""
     if not request.param:
         monkeypatch.setattr(files, "POSITIONAL", False)
+        monkeypatch.setattr(files, "VECTORED", False)
+        monkeypatch.delattr(os, "preadv")
         monkeypatch.delattr(os, "pread")
         monkeypatch.delattr(os, "pwrite")
     return bool(request.param)
@@ -115,9 +117,13 @@ class TestPositionalFile:
         self, opened: PositionalFile, positional: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The system may do less than it was asked for: on signals, and beyond 2 GiB."""
-        read, write = ("pread", "pwrite") if positional else ("read", "write")
-        original_read, original_write = getattr(os, read), getattr(os, write)
-        monkeypatch.setattr(os, read, lambda fd, count, *at: original_read(fd, min(count, 3), *at))
+        write = "pwrite" if positional else "write"
+        original_read, original_write = os.read, getattr(os, write)
+        if positional:
+            original_readv = os.preadv
+            monkeypatch.setattr(os, "preadv", lambda fd, views, at: original_readv(fd, [views[0][:3]], at))
+        else:
+            monkeypatch.setattr(os, "read", lambda fd, count: original_read(fd, min(count, 3)))
         monkeypatch.setattr(os, write, lambda fd, data, *at: original_write(fd, data[:3], *at))
         opened.write(memoryview(b"0123456789"), 5)
         block = bytearray(10)
@@ -129,7 +135,7 @@ class TestPositionalFile:
         self, opened: PositionalFile, positional: bool, number: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Found: an error of read() had no name."""
-        for name in ("pread", "pwrite") if positional else ("read", "write"):
+        for name in ("preadv", "pwrite") if positional else ("read", "write"):
             monkeypatch.setattr(os, name, _failing(number))
         with pytest.raises(OSError, match=os.strerror(number)) as wrote:
             opened.write(memoryview(b"data"), 0)
@@ -535,22 +541,22 @@ async def read_a_part(s3: S3Client, path: Path) -> object:
 
 
 @pytest.mark.anyio
-@pytest.mark.skipif(not files.POSITIONAL, reason="counts calls of pread")
+@pytest.mark.skipif(not files.VECTORED, reason="counts calls of preadv")
 @pytest.mark.parametrize("put", [hash_a_file, read_a_part], ids=lambda put: put.__name__)
 async def test_reading_ends_with_the_block_in_which_it_is_cancelled(
     put: Callable[..., Awaitable[object]], large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found: the caller waited until 4 GiB were hashed."""
-    read, reads = os.pread, 0
+    read, reads = os.preadv, 0
 
-    def pread(descriptor: int, count: int, offset: int) -> bytes:
+    def preadv(descriptor: int, views: list[memoryview], offset: int) -> int:
         nonlocal reads
         reads += 1
         if reads == 3:
             anyio.from_thread.run_sync(scope.cancel)
-        return read(descriptor, count, offset)
+        return read(descriptor, views, offset)
 
-    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, "preadv", preadv)
     before = open_descriptors()
     async with store() as (s3, tiny):
         with anyio.CancelScope() as scope:
