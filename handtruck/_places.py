@@ -42,6 +42,8 @@ class Places:
     async def take(self, *, undo: bool = False) -> None:
         """Wait for a place. Cancelled, it has none."""
         await anyio.lowlevel.checkpoint_if_cancelled()
+        if not undo and self.take_free():
+            return
         queue = self._undoing if undo else self._others
         granted = anyio.Event()
         queue.append(granted)

@@ -37,7 +37,6 @@ from .protocol.documents import parse_error
 from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
 from .protocol.signing import check_keys, sign
-from .transport.bodies import ResponseBody
 from .transport.foreign import ours_for
 from .transport.senders import Draft
 
@@ -129,10 +128,10 @@ class Session:
             return operation
 
         async def receive(operation: Operation[object], response: httpx.Response, attempt: int) -> httpx.Response:
-            answer = await _read(response)
+            await response.aread()
             final.append(response)
-            if answer.status >= 400:
-                raise failure(answer, operation.name, operation.location, attempt)
+            if response.status_code >= 400:
+                raise failure(_answer(response), operation.name, operation.location, attempt)
             return response
 
         try:
@@ -166,7 +165,8 @@ class Session:
         carried = body or (await self.bytes_body(memoryview(operation.content)) if operation.content else NO_BODY)
 
         async def receive(_: Operation[object], response: httpx.Response, attempt: int) -> T:
-            answer = await _read(response)
+            await response.aread()
+            answer = _answer(response)
             if not 200 <= answer.status < 300 or (operation.error_in_200 and parse_error(answer.body)):
                 raise failure(
                     answer,
@@ -221,8 +221,8 @@ class Session:
         keys = await self.credentials.get(rejected=expired)
         if keys is None:
             raise no_credentials(self.credentials)
-        if keys is not self.checked:
-            check_keys(keys, self._region(keys), self.credentials.where)
+        if keys is not self.checked and keys != self.checked:
+            check_keys(keys, self._region(keys), self.credentials)
             self.checked = keys
         return keys
 
@@ -267,7 +267,7 @@ class Session:
         self,
         operation: Operation[object],
         prepared: Prepared,
-        signature: Mapping[str, str],
+        signature: dict[str, str],
         receive: Receive[T],
         attempt: int,
     ) -> T:
@@ -310,9 +310,7 @@ class Session:
             doing = f"{operation.name} {operation.location}"
             raise UsageError(f"{doing}: {error}") from error
 
-    def _sign(
-        self, prepared: Prepared, operation: Operation[object], body: Body, keys: Credentials
-    ) -> Mapping[str, str]:
+    def _sign(self, prepared: Prepared, operation: Operation[object], body: Body, keys: Credentials) -> dict[str, str]:
         return sign(
             method=operation.method,
             path=operation.location.path,
@@ -338,14 +336,7 @@ class Session:
         return BytesBody(view, payload_hash)
 
 
-async def _read(response: httpx.Response) -> Answer:
-    """The whole answer."""
-    body = response.stream
-    if isinstance(body, ResponseBody):
-        response.stream = httpx.ByteStream(await body.read())
-        response.read()
-    else:
-        await response.aread()
+def _answer(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
 
 

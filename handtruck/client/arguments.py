@@ -66,7 +66,9 @@ def headers_of(headers: HeaderTypes | None) -> Headers:
     Raises:
         UsageError: a name or a value cannot be sent, or is one that handtruck writes itself.
     """
-    items = headers.items() if isinstance(headers, Mapping) else headers or ()
+    if not headers:
+        return ()
+    items = headers.items() if isinstance(headers, Mapping) else headers
     return tuple(_header(name, value) for name, value in items)
 
 

@@ -103,6 +103,7 @@ class ChainedCredentials(AbstractCredentials):
         self._sources = tuple(sources)
         self._region = region
         self._winner: tuple[AbstractCredentials, str | None] | None = None
+        self._given: tuple[Credentials, Credentials] | None = None
 
     async def load(self, *, rejected: Credentials | None = None) -> Credentials:
         """The first whole credential, or none but maybe a region; see :meth:`AbstractCredentials.load`.
@@ -114,8 +115,14 @@ class ChainedCredentials(AbstractCredentials):
             source, region = self._winner
             found = await source.load(rejected=rejected)
             if found.complete:
-                return replace(found, region=region)
+                return self._in_region(found, region)
         return await self._search(rejected)
+
+    def _in_region(self, found: Credentials, region: str | None) -> Credentials:
+        """The same object for the same keys: whoever has seen it need not look at it again."""
+        if self._given is None or self._given[0] is not found:
+            self._given = found, replace(found, region=region)
+        return self._given[1]
 
     @property
     def where(self) -> str:
@@ -130,8 +137,8 @@ class ChainedCredentials(AbstractCredentials):
             region = region or found.region
             if found.complete:
                 region = region or await _first_region(self._sources[place + 1 :])
-                self._winner = source, region
-                return replace(found, region=region)
+                self._winner, self._given = (source, region), None
+                return self._in_region(found, region)
         return Credentials(region=region)
 
 

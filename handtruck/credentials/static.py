@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -39,6 +40,10 @@ class StaticCredentials(AbstractCredentials):
 
     async def load(self, *, rejected: Credentials | None = None) -> Credentials:  # noqa: ARG002 - there are no others
         """The fields as given; see :meth:`AbstractCredentials.load`."""
+        return self._found
+
+    @cached_property
+    def _found(self) -> Credentials:
         return Credentials(
             access_key_id=self.access_key_id,
             secret_access_key=self.secret_access_key,

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 Addressing = Literal["auto", "path", "virtual"]
 """Where the bucket stands: found out, in the URL's path or the name, or in the host."""
@@ -35,6 +35,7 @@ _AWS_HOST: Final = re.compile(
     r"(?:(?P<bucket>.+)\.)?s3(?:-fips|-accelerate)?(?:\.dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?"
 )
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-_.~/]*")
 _WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
 
 
@@ -219,6 +220,8 @@ def encode_path(name: str) -> str:
     Raises:
         UsageError: the name has a surrogate that stands for no byte.
     """
+    if _UNRESERVED.fullmatch(name):
+        return name
     try:
         return quote(name, safe="/", errors="surrogateescape")
     except UnicodeEncodeError:
@@ -232,12 +235,16 @@ def _encode(text: str) -> str:
         raise UsageError(f"the query parameter {text!r} cannot be encoded as UTF-8") from None
 
 
-def canonical_query(query: Iterable[tuple[str, str | None]]) -> str:
+def canonical_query(query: Sequence[tuple[str, str | None]]) -> str:
     """The query as it is signed: encoded, sorted by name and then by value, every name with its ``=``."""
+    if not query:
+        return ""
     return "&".join(f"{name}={value}" for name, value in sorted((_encode(n), _encode(v or "")) for n, v in query))
 
 
-def wire_query(query: Iterable[tuple[str, str | None]]) -> str:
+def wire_query(query: Sequence[tuple[str, str | None]]) -> str:
     """The query as it is sent: like the signed one, but a name without a value stands bare (``?uploads``)."""
+    if not query:
+        return ""
     encoded = sorted((_encode(n), "" if v is None else f"={_encode(v)}") for n, v in query)
     return "&".join(name + value for name, value in encoded)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hmac
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import UsageError
 from .address import canonical_query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from ..models import Credentials
@@ -31,7 +31,7 @@ def sign(
     *,
     method: str,
     path: str,
-    query: Iterable[tuple[str, str | None]],
+    query: Sequence[tuple[str, str | None]],
     headers: Iterable[tuple[str, str]],
     payload_hash: str,
     credentials: Credentials,
@@ -52,26 +52,37 @@ def sign(
         now: the time, in UTC.
         service: ``s3``; ``sts`` and others sign alike.
     """
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    stamp = _stamp(now)
     added = {"x-amz-date": stamp, "x-amz-content-sha256": payload_hash}
     if credentials.session_token:
         added[TOKEN_HEADER] = credentials.session_token
-    signed = canonical_headers(
-        [*((n, v) for n, v in headers if _is_signed(n) and n.lower() not in added), *added.items()]
-    )
-    names = ";".join(signed)
+    signed = canonical_headers([*((n, v) for n, v in headers if _is_signed(n, added)), *added.items()])
     request = canonical_request(method, path, canonical_query(query), signed, payload_hash)
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
-    text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-    key = _signing_key(credentials.secret_access_key, stamp[:8], region, service)
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    mac = _keyed(credentials.secret_access_key, stamp[:8], region, service).copy()
+    mac.update(f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}".encode())
     added["authorization"] = (
-        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={';'.join(signed)}, Signature={mac.hexdigest()}"
     )
     return added
 
 
-def check_keys(credentials: Credentials, region: str, where: str) -> None:
+def _stamp(now: datetime) -> str:
+    """``20261122T160000Z``; strftime would ask the system for its time zone each time."""
+    return now.isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
+
+
+class Somewhere(Protocol):
+    """Where keys came from, in words."""
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        ...
+
+
+def check_keys(credentials: Credentials, region: str, source: Somewhere) -> None:
     """Refuse keys that cannot travel in a header, before an HTTP library complains and quotes them.
 
     Raises:
@@ -84,32 +95,40 @@ def check_keys(credentials: Credentials, region: str, where: str) -> None:
         ("region", region),
     ):
         if not text.isascii() or not text.isprintable() or text != text.strip():
-            raise UsageError(f"the {what} has a line break, an outer blank or a character beyond ASCII; from: {where}")
+            raise UsageError(
+                f"the {what} has a line break, an outer blank or a character beyond ASCII; from: {source.where}"
+            )
 
 
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Lower-case names in order; values trimmed, runs of blanks folded, repeated headers joined by commas."""
-    collected: dict[str, list[str]] = {}
+    collected: dict[str, str] = {}
     for name, value in headers:
-        collected.setdefault(name.lower(), []).append(" ".join(value.split()))
-    return {name: ",".join(collected[name]) for name in sorted(collected)}
+        known, folded = _lower(name), " ".join(value.split())
+        collected[known] = f"{collected[known]},{folded}" if known in collected else folded
+    return dict(sorted(collected.items()))
 
 
 def canonical_request(method: str, path: str, query: str, headers: dict[str, str], payload_hash: str) -> str:
     """The text that stands for the whole request. ``query`` and ``headers`` are canonical already."""
-    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(headers)}\n{payload_hash}"
+    lines = "\n".join([f"{name}:{value}" for name, value in headers.items()])
+    return f"{method}\n{path}\n{query}\n{lines}\n\n{';'.join(headers)}\n{payload_hash}"
 
 
-def _is_signed(name: str) -> bool:
-    lower = name.lower()
-    return lower in _SIGNED or lower.startswith("x-amz-")
+@lru_cache(maxsize=512)
+def _lower(name: str) -> str:
+    return name.lower()
+
+
+def _is_signed(name: str, added: Mapping[str, str]) -> bool:
+    known = _lower(name)
+    return (known in _SIGNED or known.startswith("x-amz-")) and known not in added
 
 
 @lru_cache(maxsize=64)
-def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    """Four HMACs that only change with the day and the region: 6 µs saved on every request."""
+def _keyed(secret: str, day: str, region: str, service: str) -> hmac.HMAC:
+    """The HMAC with the signing key in it, to be copied: key and set-up only change with the day and the region."""
     key = b"AWS4" + secret.encode()
     for text in (day, region, service, "aws4_request"):
         key = hmac.digest(key, text.encode(), "sha256")
-    return key
+    return hmac.new(key, digestmod="sha256")

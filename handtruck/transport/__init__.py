@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Final
 import httpx
 from anyio.lowlevel import checkpoint
 
-from .bodies import ResponseBody
+from .bodies import Arrival, ResponseBody
 from .dialing import Certificate, Dialer, Resolve, SocketOption, tls_context
 from .exchange import Call, Exchange
 from .heads import request_length, write_head
-from .pool import Origin, Pool, origin_of
+from .pool import CLOSED, Origin, Pool, origin_of
 
 if TYPE_CHECKING:
     import ssl
@@ -120,17 +120,42 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.UnsupportedProtocol: the URL is not http or https.
             RuntimeError: the transport is closed.
         """
+        arrival = await self.perform(self._call(request))
+        head = arrival.head
+        return httpx.Response(
+            head.status,
+            headers=head.headers,
+            stream=arrival.body,
+            extensions={
+                "http_version": head.version,
+                "reason_phrase": head.reason,
+                "network_stream": arrival.wire,
+                "handtruck.body": arrival.body,
+            },
+        )
+
+    def _call(self, request: httpx.Request) -> Call:
         extensions = request.extensions
-        headers = request.headers.raw
-        call = Call(
-            origin=extensions.get("handtruck.origin") or origin_of(request.url, extensions.get("sni_hostname")),
-            head=write_head(request.method.encode("ascii"), extensions.get("target") or request.url.raw_path, headers),
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        target: bytes = extensions.get("target") or request.url.raw_path
+        return Call(
+            origin=origin_of(request.url, extensions.get("sni_hostname")),
+            head=write_head(request.method, target.decode("latin-1"), headers),
             stream=request.stream,
             length=request_length(headers),
             bodiless=request.method == "HEAD",
-            timeouts=extensions.get("timeout") or self._timeouts,
+            timeouts=extensions.get("timeout"),
             idempotent=bool(extensions.get("handtruck.idempotent")),
         )
+
+    async def perform(self, call: Call) -> Arrival:
+        """Send a request that needs no more than a connection; for what stands behind our own clients.
+
+        Raises: see :meth:`handle_async_request`.
+        """
+        self._check_open()
+        if call.timeouts is None:
+            call.timeouts = self._timeouts
         await self._pool.enter(call.timeouts.get("pool"))
         try:
             wire, exchange, head = await self._answer(call)
@@ -146,17 +171,7 @@ class Transport(httpx.AsyncBaseTransport):
             keep=head.keep and exchange.whole,
             release=partial(self._release, call.origin),
         )
-        return httpx.Response(
-            head.status,
-            headers=head.headers,
-            stream=body,
-            extensions={
-                "http_version": head.version,
-                "reason_phrase": head.reason,
-                "network_stream": wire,
-                "handtruck.body": body,
-            },
-        )
+        return Arrival(head, body, wire)
 
     async def _answer(self, call: Call) -> tuple[Wire, Exchange, Head]:
         self._check_open()
@@ -170,8 +185,9 @@ class Transport(httpx.AsyncBaseTransport):
                     raise
         self._check_open()
         self._pool.make_room()
-        wire = await self._dialer.connect(call.origin, call.timeouts.get("connect"))
-        self._pool.busy.add(wire)
+        with self._pool.interruptible():
+            wire = await self._dialer.connect(call.origin, (call.timeouts or {}).get("connect"))
+            self._pool.busy.add(wire)
         exchange = Exchange(wire, call)
         return wire, exchange, await self._run(exchange)
 
@@ -190,7 +206,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("this handtruck.Transport is closed")
+            raise RuntimeError(CLOSED)
 
     def _release(self, origin: Origin, wire: Wire, keep: bool) -> None:
         """Take a connection back from an answer that is over."""

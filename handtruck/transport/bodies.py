@@ -6,6 +6,7 @@ always. When its last byte was read the connection goes back to the pool; left b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
@@ -56,6 +57,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self._release = release
         self._open = True
         self._over = False
+        self._closed = False
         self._failed: Exception | None = None
         if self._left == 0:
             self._end()
@@ -65,7 +67,7 @@ class ResponseBody(httpx.AsyncByteStream):
 
     async def read(self) -> bytes:
         """All that is still to come. Errors: :meth:`readinto`."""
-        if self._left is not None and self._left <= self._stop - self._start:
+        if self._open and self._left is not None and self._left <= self._stop - self._start:
             data = bytes(self._wire.view[self._start : self._start + self._left])
             self._advance(len(data))
             return data
@@ -119,22 +121,24 @@ class ResponseBody(httpx.AsyncByteStream):
             await checkpoint()
         except BaseException:
             self._abandon()
+            self._closed = True
             raise
 
     async def _some(self, view: memoryview) -> int:
         """Some of the body, 0 at its end."""
         if self._failed is not None:
             raise self._failed
+        if self._closed:
+            raise httpx.StreamClosed
         if self._over or not view:
             return 0
-        if not self._open:
-            raise httpx.StreamClosed
         try:
             if self._chunks is not None:
                 return await self._some_of_chunks(view, self._chunks)
             return self._some_ahead(view) or await self._some_more(view)
         except BaseException as error:
             self._abandon()
+            self._closed = True
             if isinstance(error, httpx.TransportError):
                 self._failed = error
             raise
@@ -208,11 +212,21 @@ class ResponseBody(httpx.AsyncByteStream):
         """Close the connection, unless all that is missing came already, and it may live on."""
         if self._open and self._chunks is None and self._left is not None and self._left <= self._stop - self._start:
             self._advance(self._left)
+        self._closed = True
         self._abandon()
 
     def get_extra_info(self, name: str) -> object:
         """What httpx calls ``network_stream`` tells: see :meth:`Wire.get_extra_info`."""
         return self._wire.get_extra_info(name)
+
+
+@dataclass(slots=True)
+class Arrival:
+    """An answer whose body is still to be read."""
+
+    head: Head
+    body: ResponseBody
+    wire: Wire
 
 
 class _BodyIterator:

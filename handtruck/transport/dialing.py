@@ -106,19 +106,20 @@ class Dialer:
         Raises:
             httpx.ConnectTimeout: it took longer than ``timeout`` seconds in all.
             httpx.ConnectError: there is no such name, nobody listens, or the certificate is not to be trusted.
+            OSError: the files with our own certificates cannot be read.
         """
+        context = await self._context() if origin.secure else None
         try:
             with anyio.fail_after(timeout):
-                return await self._connect(origin)
+                return await self._connect(origin, context)
         except TimeoutError as error:
-            if error.errno:
-                raise httpx.ConnectError(str(error)) from error  # the kernel's own
+            if error.errno or timeout is None:
+                raise httpx.ConnectError(str(error)) from error  # the kernel's own, or the resolver's
             raise httpx.ConnectTimeout(f"no connection to {origin.host}:{origin.port} in {timeout:g} s") from error
         except OSError as error:
             raise httpx.ConnectError(str(error)) from error
 
-    async def _connect(self, origin: Origin) -> Wire:
-        context = await self._context() if origin.secure else None  # first: no socket is open meanwhile
+    async def _connect(self, origin: Origin, context: ssl.SSLContext | None) -> Wire:
         sock = await self._dial(origin)
         if context is None:
             return Wire(sock)
@@ -134,6 +135,7 @@ class Dialer:
         """Keep the TLS session for the next connection. The tickets of TLS 1.3 come with the first answer."""
         sock = wire.sock
         if isinstance(sock, ssl.SSLSocket) and sock.session is not None:
+            _make_room(self._sessions)
             self._sessions[origin] = sock.session
 
     # TLS
@@ -170,6 +172,7 @@ class Dialer:
         literal = _literal(host, port)
         if literal is not None:
             return [literal]
+        _make_room(self._names)
         name = self._names.setdefault((host, port), Addresses())
         async with name.asking:
             if monotonic() >= name.until:
@@ -234,6 +237,13 @@ class Dialer:
         return sock
 
 
+def _make_room(known: dict[Any, Any]) -> None:
+    """Forget what came first: a client that talks to everybody must not remember everybody."""
+    if len(known) >= _REMEMBERED:
+        del known[next(iter(known))]
+
+
+_REMEMBERED: Final = 256
 _FAMILIES: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)})
 

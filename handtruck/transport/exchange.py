@@ -7,10 +7,10 @@ is read first. Answers of 1xx are passed over.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import httpx
@@ -20,7 +20,7 @@ from .._tasks import in_thread, isolated
 from .heads import MAX_HEAD, Head, find_end, parse_head
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from .pool import Origin
     from .wire import Wire
@@ -30,10 +30,9 @@ MAX_INTERIM: Final = 16
 
 _JOINED: Final = 64 * 1024  # a small body leaves together with the head: one copy is cheaper than another packet
 _SWITCHING: Final = 101
-_END: Final = object()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """A request, as far as a connection is concerned.
 
@@ -42,7 +41,7 @@ class Call:
         stream: its body: iterable, sync or async.
         length: bytes of the body; None: it goes in chunks.
         bodiless: the answer has no body: this is a HEAD.
-        timeouts: httpx's four, by name; seconds.
+        timeouts: httpx's four, by name; seconds. None: the transport's own.
         idempotent: it may be sent twice, and ``stream`` iterated again.
     """
 
@@ -51,7 +50,7 @@ class Call:
     stream: object
     length: int | None
     bodiless: bool
-    timeouts: Mapping[str, float | None]
+    timeouts: Mapping[str, float | None] | None
     idempotent: bool
 
 
@@ -70,8 +69,9 @@ class Exchange:
     def __init__(self, wire: Wire, call: Call) -> None:
         self.wire: Wire = wire
         self.call: Call = call
-        self.read_timeout: float | None = call.timeouts.get("read")
-        self.write_timeout: float | None = call.timeouts.get("write")
+        timeouts = call.timeouts or {}
+        self.read_timeout: float | None = timeouts.get("read")
+        self.write_timeout: float | None = timeouts.get("write")
         self.sent: int = 0
         self.received: int = 0
         self.start: int = 0
@@ -111,29 +111,34 @@ class Exchange:
         return early
 
     async def _send_stream(self, head: bytes, stream: object, length: int | None) -> Head | None:
-        pending, left = head, length
-        async for block in _blocks(stream):
-            size = len(block)
-            if not size:
-                continue
-            if left is None:
-                block = b"%x\r\n%b\r\n" % (size, block)
-            else:
-                left -= size
-                if left < 0:
-                    raise httpx.LocalProtocolError(_MISCOUNTED)
-            if pending and len(pending) + len(block) <= _JOINED:
-                pending += block
-                continue
-            early = (await self._send_bytes(pending) if pending else None) or await self._send_bytes(block)
-            if early is not None:
-                return early
-            pending = b""
+        blocks, left, pending = _blocks(stream), length, head
+        try:
+            async for block in blocks:
+                if not len(block):
+                    continue
+                if left is None:
+                    block = b"%x\r\n%b\r\n" % (len(block), block)
+                else:
+                    left -= len(block)
+                    if left < 0:
+                        raise httpx.LocalProtocolError(_MISCOUNTED)
+                early = await self._send_joined(pending, block)
+                if early is not None:
+                    return early
+                pending = b""
+        finally:
+            if isinstance(blocks, AsyncGenerator):
+                await blocks.aclose()
         if left is None:
             pending += b"0\r\n\r\n"
         elif left:
             raise httpx.LocalProtocolError(_MISCOUNTED)
-        return await self._send_bytes(pending) if pending else None
+        return await self._send_bytes(pending)
+
+    async def _send_joined(self, pending: bytes, block: bytes) -> Head | None:
+        if len(pending) + len(block) <= _JOINED:
+            return await self._send_bytes(pending + block)
+        return await self._send_bytes(pending) or await self._send_bytes(block)
 
     async def _send_bytes(self, data: bytes | memoryview) -> Head | None:
         view = memoryview(data)
@@ -186,7 +191,7 @@ class Exchange:
 
     async def _receive(self) -> Head:
         while True:
-            got = await self.wire.receive_into(self._room(), self.read_timeout)
+            got = await self.wire.receive_into(self._room(), self.read_timeout, wait_first=True)
             if got == 0:
                 raise httpx.RemoteProtocolError(_BROKEN_OFF if self.received else _DISCONNECTED)
             self.received += got
@@ -230,16 +235,26 @@ _DISCONNECTED: Final = "Server disconnected without sending a response."
 _BROKEN_OFF: Final = "the connection was closed in the middle of the answer's head"
 
 
-async def _blocks(stream: object) -> AsyncIterator[bytes]:
+def _blocks(stream: object) -> AsyncIterator[bytes]:
     if isinstance(stream, AsyncIterable):
-        async for block in stream:
-            yield block
-    elif isinstance(stream, Iterable):
-        iterator, thread = iter(stream), anyio.CapacityLimiter(1)
-        while True:
-            block = await isolated(partial(in_thread, next, iterator, _END, limiter=thread))
-            if block is _END:
-                return
-            yield block
-    else:
-        raise TypeError(f"a request's stream must be iterable, which {type(stream).__name__} is not")
+        return aiter(stream)
+    if isinstance(stream, Iterable):
+        return _Threaded(iter(stream))
+    raise TypeError(f"a request's stream must be iterable, which {type(stream).__name__} is not")
+
+
+class _Threaded:
+    """A sync iterable: it may block, so it advances in a worker thread."""
+
+    def __init__(self, iterator: Iterator[bytes]) -> None:
+        self._iterator = iterator
+        self._thread = anyio.CapacityLimiter(1)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        block = await isolated(partial(in_thread, next, self._iterator, None, limiter=self._thread))
+        if block is None:
+            raise StopAsyncIteration
+        return block

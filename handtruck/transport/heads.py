@@ -23,14 +23,15 @@ RawHeaders = list[tuple[bytes, bytes]]
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
 
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")  # one of the caller's own making may hold more than ASCII
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")  # one of the caller's own making may hold more than ASCII
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BARE_END: Final = re.compile(rb"\n\r?\n")
 _BODILESS: Final = frozenset({204, 304})
 
 
-def write_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A request's head.
+def write_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A request's head; text stands for bytes, as in Latin-1.
 
     Raises:
         httpx.LocalProtocolError: something in it would be read as something else: a blank in the target, a line
@@ -38,22 +39,22 @@ def write_head(method: bytes, target: bytes, headers: Iterable[tuple[bytes, byte
     """
     if not _is_token(method) or not _TARGET.fullmatch(target):
         raise httpx.LocalProtocolError("the request's method or target has a character that HTTP cannot carry")
-    head = [method, b" ", target, b" HTTP/1.1\r\n"]
-    lines = 2
+    lines = [f"{method} {target} HTTP/1.1"]
     for name, value in headers:
         if not _is_token(name):
             raise httpx.LocalProtocolError(f"{name!r} is no name of a header")
-        head += (name, b": ", value, b"\r\n")
-        lines += 1
-    head.append(b"\r\n")
-    data = b"".join(head)
-    if data.count(b"\n") != lines or data.count(b"\r") != lines or b"\0" in data:
-        raise httpx.LocalProtocolError("the value of a header has a line break or a null")
-    return data
+        lines.append(f"{name}: {value}")
+    if not "".join(lines).isprintable() and any(map(_CONTROL.search, lines)):
+        raise httpx.LocalProtocolError("the value of a header has a line break or another control character")
+    lines += ("", "")
+    try:
+        return "\r\n".join(lines).encode("latin-1")
+    except UnicodeEncodeError:
+        raise httpx.LocalProtocolError("the request's head has a character that HTTP cannot carry") from None
 
 
 @lru_cache(maxsize=512)
-def _is_token(name: bytes) -> bool:
+def _is_token(name: str) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
@@ -63,22 +64,22 @@ def lower(name: bytes) -> bytes:
     return name.lower()
 
 
-def request_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+def request_length(headers: Iterable[tuple[str, str]]) -> int | None:
     """How many bytes of body the headers promise; None: it goes in chunks.
 
     Raises:
         httpx.LocalProtocolError: they say two things, or nothing that can be understood.
     """
-    length: bytes | None = None
+    length: str | None = None
     chunked = False
     for name, value in headers:
-        known = lower(name)
-        if known == b"content-length":
-            if length not in (None, value) or not value.isdigit():
+        known = name.lower()
+        if known == "content-length":
+            if length not in (None, value) or not (value.isascii() and value.isdigit()):
                 raise httpx.LocalProtocolError("the request's Content-Length is not one number")
             length = value
-        elif known == b"transfer-encoding":
-            if chunked or value.strip().lower() != b"chunked":
+        elif known == "transfer-encoding":
+            if chunked or value.strip().lower() != "chunked":
                 raise httpx.LocalProtocolError("the request's Transfer-Encoding can only be chunked")
             chunked = True
     if chunked and length is not None:
@@ -86,7 +87,7 @@ def request_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     return None if chunked else int(length or 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """An answer's head.
 
@@ -94,6 +95,7 @@ class Head:
         version: ``HTTP/1.1`` or ``HTTP/1.0``.
         length: bytes of the body; None where chunks tell, or the end of the connection.
         chunks: reads the body, where it comes in chunks.
+        encoded: the body has a Content-Encoding.
         keep: the connection may serve another request when the body is over.
     """
 
@@ -103,6 +105,7 @@ class Head:
     headers: RawHeaders
     length: int | None
     chunks: Chunks | None
+    encoded: bool
     keep: bool
 
 
@@ -140,7 +143,8 @@ class _Events:
         self.headers.append((name, value))
 
     def on_body(self, block: bytes) -> None:
-        self.blocks.append(block)
+        if not self.over:
+            self.blocks.append(block)
 
     def on_message_complete(self) -> None:
         self.over = True
@@ -161,17 +165,22 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
     if len(events.headers) > MAX_HEADERS:
         raise httpx.RemoteProtocolError(f"the answer has {len(events.headers)} headers, more than {MAX_HEADERS}")
     status: int = llhttp.get_status_code()
+    if status < 100:
+        raise httpx.RemoteProtocolError(f"the answer's status is {status}")
     version = b"HTTP/" + llhttp.get_http_version().encode()
     length: int | None = None
-    chunked, alive = False, version != b"HTTP/1.0"
+    chunked = encoded = False
+    connection: set[bytes] = set()
     for name, value in events.headers:
         match lower(name):
             case b"content-length":
                 length = int(value)  # llhttp has seen to it that it is one number, and no chunks beside it
             case b"transfer-encoding":
-                chunked = _only_chunked(value)
+                chunked = _only_chunked(value, chunked)
             case b"connection":
-                alive = _stays_alive(value, alive)
+                connection.update(token.strip() for token in value.lower().split(b","))
+            case b"content-encoding":
+                encoded = True
     if bodiless or status in _BODILESS:
         length, chunked = 0, False
     return Head(
@@ -181,19 +190,19 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
         headers=events.headers,
         length=length,
         chunks=Chunks(events, llhttp) if chunked else None,
-        keep=alive and (chunked or length is not None),
+        encoded=encoded,
+        keep=_stays_alive(version, connection) and (chunked or length is not None),
     )
 
 
-def _only_chunked(value: bytes) -> bool:
-    if value.strip().lower() != b"chunked":
+def _only_chunked(value: bytes, already: bool) -> bool:
+    if already or value.strip().lower() != b"chunked":
         raise httpx.RemoteProtocolError(f"the answer's Transfer-Encoding is {value!r}, and only chunked was offered")
     return True
 
 
-def _stays_alive(value: bytes, alive: bool) -> bool:
-    tokens = {token.strip() for token in value.lower().split(b",")}
-    return b"close" not in tokens if alive else b"keep-alive" in tokens
+def _stays_alive(version: bytes, connection: set[bytes]) -> bool:
+    return b"close" not in connection and (version != b"HTTP/1.0" or b"keep-alive" in connection)
 
 
 class Chunks:

@@ -8,6 +8,7 @@ closed. A request that needs a new connection where all places are filled closes
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,9 +18,12 @@ import httpx
 from .._places import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from .wire import Wire
+
+
+CLOSED: Final = "this handtruck.Transport is closed"
 
 
 class Origin(NamedTuple):
@@ -66,6 +70,7 @@ class Pool:
     clock: Callable[[], float]
     busy: set[Wire] = field(default_factory=set)
     _places: Places = field(init=False)
+    _waiting: set[anyio.CancelScope] = field(default_factory=set)
     _idle: dict[Origin, deque[Wire]] = field(default_factory=dict)
     _idle_count: int = 0
 
@@ -80,11 +85,26 @@ class Pool:
         """
         if self._places.take_free():
             return
-        with anyio.move_on_after(timeout) as scope:
+        with self.interruptible(), anyio.move_on_after(timeout) as scope:
             await self._places.take()
-            return
         if scope.cancelled_caught:
             raise httpx.PoolTimeout(f"all {self.size} connections were busy for {timeout:g} s")
+
+    @contextmanager
+    def interruptible(self) -> Generator[None]:
+        """What is waited for in here ends when the pool is closed.
+
+        Raises:
+            RuntimeError: that happened.
+        """
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.discard(scope)
+        if scope.cancelled_caught:
+            raise RuntimeError(CLOSED)
 
     def leave(self) -> None:
         """The request is over."""
@@ -97,6 +117,8 @@ class Pool:
         while stack:
             wire = stack.pop()
             self._idle_count -= 1
+            if not stack:
+                del self._idle[origin]
             if wire.is_alive():
                 self.busy.add(wire)
                 return wire
@@ -154,4 +176,6 @@ class Pool:
         self._idle.clear()
         self._idle_count = 0
         for wire in list(self.busy):
-            wire.wake_and_close()
+            wire.close()
+        for scope in list(self._waiting):
+            scope.cancel()

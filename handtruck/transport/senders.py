@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,7 +20,10 @@ from .._tasks import in_thread, isolated, settled
 from ..errors import UsageError
 from ..protocol.signing import TOKEN_HEADER
 from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, Transport
+from .exchange import Call
+from .heads import write_head
 from .pool import Origin, origin_of
+from .values import DirectResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -30,14 +32,16 @@ if TYPE_CHECKING:
     from httpx._types import ProxyTypes, TimeoutTypes
 
     from .._body import Body
+    from .bodies import Arrival
 
 _CLOSING: Final = 5.0
 CLOSED: Final = "this S3Client is closed"
 _USER_AGENT: Final = "handtruck"
 _HIDDEN: Final = "[secure]"
+_USUAL: Final = (("Accept", "*/*"), ("User-Agent", _USER_AGENT))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Draft:
     """A request before it is signed.
 
@@ -55,7 +59,7 @@ class Draft:
     headers: list[tuple[str, str]]
     body: Body
     timeout: TimeoutTypes | None
-    extensions: Mapping[str, object] | None
+    extensions: Mapping[str, Any] | None
     idempotent: bool
 
 
@@ -66,7 +70,7 @@ class Prepared(Protocol):
         """All that will be sent, to be signed."""
         ...
 
-    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+    async def send(self, signature: dict[str, str]) -> httpx.Response:
         """Send it with these headers added, and come back with the head of the answer; the body is still to be read."""
         ...
 
@@ -90,27 +94,27 @@ class Sender(Protocol):
 
 
 class DirectSender:
-    """Sends through a transport, with nothing in front of it."""
+    """Sends through our transport, with nothing in front of it: no URL is parsed, headers are written once."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._closed = False
 
     async def prepare(self, draft: Draft) -> Prepared:
         """See :class:`Sender`."""
-        self._check_open()
+        self.check_open()
         return _Direct(draft, self)
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    async def perform(self, call: Call) -> Arrival:
         """Hand it to the transport."""
-        self._check_open()
         try:
-            return await self._transport.handle_async_request(request)
+            return await self._transport.perform(call)
         except RuntimeError:
-            self._check_open()  # closed while it waited there
+            self.check_open()  # closed while it waited there
             raise
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse what comes too late."""
         if self._closed:
             raise UsageError(CLOSED)
 
@@ -121,75 +125,56 @@ class DirectSender:
 
 
 @lru_cache(maxsize=64)
-def _origin_and_host(origin: str) -> tuple[Origin, str]:
+def _origin_and_host(origin: str, name: str | None) -> tuple[Origin, tuple[str, str]]:
     url = httpx.URL(origin)
-    return origin_of(url, None), url.netloc.decode("ascii")
+    return origin_of(url, name), ("Host", url.netloc.decode("ascii"))
 
 
 class _Direct:
-    """A request to a transport: its URL is never parsed, its headers are made once."""
+    """A request to our transport."""
 
-    __slots__ = ("_draft", "_headers", "_sender")
+    __slots__ = ("_draft", "_headers", "_origin", "_sender")
 
     def __init__(self, draft: Draft, sender: DirectSender) -> None:
         self._draft = draft
         self._sender = sender
+        name = draft.extensions.get("sni_hostname") if draft.extensions else None
+        self._origin, host = _origin_and_host(draft.origin, name)
         given = {name.lower() for name, _ in draft.headers}
-        usual = (("Host", _origin_and_host(draft.origin)[1]), ("Accept", "*/*"), ("User-Agent", _USER_AGENT))
-        self._headers = [each for each in usual if each[0].lower() not in given]
+        self._headers = [each for each in (host, *_USUAL) if each[0].lower() not in given]
         self._headers += draft.headers
 
     def headers(self) -> list[tuple[str, str]]:
         """See :class:`Prepared`."""
         return self._headers
 
-    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+    async def send(self, signature: dict[str, str]) -> httpx.Response:
         """See :class:`Prepared`."""
-        draft = self._draft
-        request = DirectRequest(draft, [*self._headers, *signature.items()])
+        draft, headers = self._draft, [*self._headers, *signature.items()]
+        call = Call(
+            origin=self._origin,
+            head=write_head(draft.method, draft.target, headers),
+            stream=draft.body.stream(),
+            length=draft.body.length,
+            bodiless=draft.method == "HEAD",
+            timeouts=_timeouts(draft),
+            idempotent=draft.idempotent,
+        )
+        if TOKEN_HEADER in signature:
+            headers = [*self._headers, *(signature | {TOKEN_HEADER: _HIDDEN}).items()]
         begin = monotonic()
-        try:
-            response = await self._sender.send(request)
-        finally:
-            if TOKEN_HEADER in signature:
-                request.headers[TOKEN_HEADER] = _HIDDEN  # httpx's own repr hides no more than Authorization
-        response.request = request
-        response.elapsed = timedelta(seconds=monotonic() - begin)
-        return response
+        arrival = await self._sender.perform(call)
+        return DirectResponse(arrival, draft, headers, monotonic() - begin)
 
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
         return httpx.Request(self._draft.method, self._draft.origin + self._draft.target)
 
 
-class DirectRequest(httpx.Request):
-    """An httpx request whose URL is parsed when somebody looks at it: that takes longer than to send it."""
-
-    def __init__(self, draft: Draft, headers: list[tuple[str, str]]) -> None:
-        self.method = draft.method
-        self.headers = httpx.Headers(headers)
-        self.stream = draft.body.stream()
-        self.extensions = {
-            **(draft.extensions or {}),
-            "target": draft.target.encode("ascii"),
-            "handtruck.origin": _origin_and_host(draft.origin)[0],
-            "handtruck.idempotent": draft.idempotent,
-        }
-        if draft.timeout is not None:
-            self.extensions["timeout"] = httpx.Timeout(draft.timeout).as_dict()
-        self._whole_url = draft.origin + draft.target
-        self._url: httpx.URL | None = None
-
-    @property
-    def url(self) -> httpx.URL:
-        """Where it went."""
-        if self._url is None:
-            self._url = httpx.URL(self._whole_url)
-        return self._url
-
-    @url.setter
-    def url(self, url: httpx.URL) -> None:
-        self._url = url
+def _timeouts(draft: Draft) -> Mapping[str, float | None] | None:
+    if draft.timeout is not None:
+        return httpx.Timeout(draft.timeout).as_dict()
+    return draft.extensions.get("timeout") if draft.extensions else None
 
 
 # Through a caller's client
@@ -259,7 +244,7 @@ class _ThroughClient:
         """See :class:`Prepared`."""
         return self._request.headers.multi_items()
 
-    async def send(self, signature: Mapping[str, str]) -> httpx.Response:
+    async def send(self, signature: dict[str, str]) -> httpx.Response:
         """See :class:`Prepared`."""
         request = self._request
         request.headers.update(signature)

@@ -33,6 +33,7 @@ _PLAIN_BLOCK: Final = 1024 * 1024
 _SECURE_BLOCK: Final = 256 * 1024  # OpenSSL encrypts and writes all of it before it comes back: 0.2 ms
 _PEEK: Final = socket.MSG_PEEK
 _EPOLL: Final[type[select.epoll] | None] = getattr(select, "epoll", None)
+_POLL: Final[Callable[[], select.poll] | None] = getattr(select, "poll", None)
 _WANT_READ: Final = (BlockingIOError, ssl.SSLWantReadError)
 _WANT_WRITE: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 
@@ -49,6 +50,7 @@ class Wire:
 
     __slots__ = (
         "_both",
+        "_ready",
         "_ready_for_read",
         "_unwaited",
         "buffer",
@@ -69,6 +71,10 @@ class Wire:
         self.waited: bool = False
         self._unwaited = 0
         self._both: select.epoll | None = None
+        self._ready: select.poll | None = None
+        if _POLL is not None:
+            self._ready = _POLL()
+            self._ready.register(sock, select.POLLIN)
         self._ready_for_read: Callable[[FileDescriptorLike], Awaitable[None]] = anyio.wait_readable
 
     def resize(self, size: int) -> None:
@@ -83,6 +89,8 @@ class Wire:
 
         An idle TLS connection may be readable all the same (session tickets), so it is TLS that is asked.
         """
+        if self._ready is not None and not self._pending() and not self._ready.poll(0):
+            return True  # cheaper than to try and to fail
         try:
             if self.secure:
                 self.sock.recv_into(self.view[:1])
@@ -93,6 +101,10 @@ class Wire:
         except OSError:
             return False
         return False  # the end, or bytes that nobody asked for
+
+    def _pending(self) -> int:
+        """Bytes that TLS holds already, of which the socket knows nothing."""
+        return self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
 
     def try_receive(self, view: memoryview) -> int:
         """What is there; 0 at the end, -1 where nothing is.
@@ -122,14 +134,17 @@ class Wire:
                 got += count
         return got
 
-    async def receive_into(self, view: memoryview, timeout: float | None) -> int:
+    async def receive_into(self, view: memoryview, timeout: float | None, *, wait_first: bool = False) -> int:
         """Receive what is there, and wait while there is nothing; 0 at the end.
+
+        ``wait_first`` saves a vain try where nothing can be there yet.
 
         Raises:
             httpx.ReadTimeout: nothing came for ``timeout`` seconds.
             httpx.ReadError: the connection broke.
         """
-        late = False
+        wait_first = wait_first and not self._pending()
+        late = wait_first and not await self._until(anyio.wait_readable, self.sock, timeout, httpx.ReadError)
         while True:
             try:
                 got = self.try_receive(view)
@@ -188,7 +203,7 @@ class Wire:
             if timeout is None:
                 await wait(what)
                 return True
-            with anyio.move_on_after(timeout) as scope:
+            with anyio.CancelScope(deadline=anyio.current_time() + timeout) as scope:
                 await wait(what)
         except anyio.ClosedResourceError:
             raise closed("the transport was closed") from None
@@ -201,32 +216,24 @@ class Wire:
             self.waited = True
             await checkpoint()
 
-    def wake_and_close(self) -> None:
-        """Close it although another task may be waiting for it: that one gets an error."""
-        if self.sock.fileno() >= 0:
-            anyio.notify_closing(self.sock)
-            if self._both is not None:
-                anyio.notify_closing(self._both)
-        self.close()
-
     def close(self) -> None:
-        """Give the descriptors back. Harmless when closed."""
-        if self._both is not None:
-            self._both.close()
-        self.sock.close()
+        """Give the descriptors back; whoever waits for them gets an error. Harmless when closed."""
+        both, self._both = self._both, None
+        for each in (both, self.sock):
+            if each is not None and each.fileno() >= 0:
+                anyio.notify_closing(each)
+                each.close()
 
     def get_extra_info(self, name: str) -> object:
         """What httpx's ``network_stream`` extension tells: of TLS, of the addresses, and of the socket itself."""
         match name:
             case "ssl_object":
                 return self.sock if self.secure else None
-            case "client_addr":
-                return self.sock.getsockname()
-            case "server_addr":
-                return self.sock.getpeername()
+            case "client_addr" | "server_addr":
+                with suppress(OSError):  # closed by now
+                    return self.sock.getsockname() if name == "client_addr" else self.sock.getpeername()
             case "socket":
                 return self.sock
             case "is_readable":
-                return not self.is_alive()
-            case _:
-                return None
+                return bool(self._pending() or (self._ready is not None and self._ready.poll(0)))
+        return None

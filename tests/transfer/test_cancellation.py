@@ -31,7 +31,7 @@ import trio
 from anyio.lowlevel import checkpoint
 
 import handtruck
-from handtruck import _body, _session, transport
+from handtruck import _body, _session
 from handtruck._places import Places
 from handtruck.client import http as client_http
 from handtruck.client import transfers as client_transfers
@@ -40,6 +40,7 @@ from handtruck.errors import HandtruckError, S3Error, UsageError
 from handtruck.models import Credentials
 from handtruck.protocol import parts
 from handtruck.transfer import download, files, jobs, sources, upload, workers
+from handtruck.transport import senders
 from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
@@ -702,14 +703,14 @@ async def test_closing_a_client(
     for at in count(1):
         s3 = MemoryS3()
 
-        async def make(_: object, s3: MemoryS3 = s3) -> httpx.AsyncClient:
-            return httpx.AsyncClient(transport=s3, trust_env=False)
+        async def make(_: object, s3: MemoryS3 = s3) -> senders.Sender:
+            return senders.ClientSender(httpx.AsyncClient(transport=s3, trust_env=False), owned=True)
 
         async def job() -> None:
             async with handtruck.S3Client("http://s3.test", credentials=StaticCredentials("id", "key")) as client:
                 await client.get(OBJECT)
 
-        monkeypatch.setattr(transport.OwnSender, "_make_client", make)
+        monkeypatch.setattr(senders.OwnSender, "_make", make)
         trial = await run(job, at=at, way=way)
         if not trial.fired:
             break
@@ -721,11 +722,11 @@ async def test_a_client_that_is_closed_while_it_is_made(monkeypatch: pytest.Monk
     """It sends no more. Found: it went on, with connections that nobody closed."""
     s3, client = MemoryS3(), handtruck.S3Client("http://s3.test", credentials=StaticCredentials("id", "key"))
 
-    async def make(_: object) -> httpx.AsyncClient:
+    async def make(_: object) -> senders.Sender:
         await client.aclose()
-        return httpx.AsyncClient(transport=s3, trust_env=False)
+        return senders.ClientSender(httpx.AsyncClient(transport=s3, trust_env=False), owned=True)
 
-    monkeypatch.setattr(transport.OwnSender, "_make_client", make)
+    monkeypatch.setattr(senders.OwnSender, "_make", make)
     for _ in range(2):
         with pytest.raises(UsageError, match="closed"):
             await client.get(OBJECT)

@@ -1,0 +1,117 @@
+"""httpx's requests and answers, as they come out of our own transport: what nobody looks at is not made.
+
+To parse a URL, or to normalise a dozen headers, takes about as long as to send a small request.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from .bodies import Arrival
+    from .heads import RawHeaders
+    from .senders import Draft
+
+
+class DirectRequest(httpx.Request):
+    """What was sent."""
+
+    def __init__(self, draft: Draft, headers: list[tuple[str, str]]) -> None:
+        self.method = draft.method
+        self.stream = draft.body.stream()
+        self.extensions = {**draft.extensions} if draft.extensions else {}
+        self._where = draft.origin, draft.target
+        self._pairs = headers
+        self._url: httpx.URL | None = None
+        self._headers: httpx.Headers | None = None
+
+    @property
+    def url(self) -> httpx.URL:
+        """Where it went."""
+        if self._url is None:
+            self._url = httpx.URL("".join(self._where))
+        return self._url
+
+    @url.setter
+    def url(self, url: httpx.URL) -> None:
+        self._url = url
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """All that were sent."""
+        if self._headers is None:
+            self._headers = httpx.Headers(self._pairs)
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: httpx.Headers) -> None:
+        self._headers = headers
+
+
+class DirectResponse(httpx.Response):
+    """What came back; its body is still to be read."""
+
+    def __init__(self, arrival: Arrival, draft: Draft, headers: list[tuple[str, str]], elapsed: float) -> None:
+        head = arrival.head
+        self.status_code = head.status
+        self.is_closed = False
+        self.is_stream_consumed = False
+        self.default_encoding = "utf-8"
+        self.history = []
+        self.next_request = None
+        self.stream = arrival.body
+        self.extensions = {
+            "http_version": head.version,
+            "reason_phrase": head.reason,
+            "network_stream": arrival.wire,
+            "handtruck.body": arrival.body,
+        }
+        self._arrival: Arrival | None = arrival
+        self._raw_headers: RawHeaders = head.headers
+        self._lazy_headers: httpx.Headers | None = None
+        self._sent = draft, headers
+        self._lazy_request: httpx.Request | None = None
+        self._num_bytes_downloaded = 0
+        self.elapsed = timedelta(seconds=elapsed)
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """All that came."""
+        if self._lazy_headers is None:
+            self._lazy_headers = httpx.Headers(self._raw_headers)
+        return self._lazy_headers
+
+    @headers.setter
+    def headers(self, headers: httpx.Headers) -> None:
+        self._lazy_headers = headers
+
+    @property
+    def _request(self) -> httpx.Request:
+        if self._lazy_request is None:
+            self._lazy_request = DirectRequest(*self._sent)
+        return self._lazy_request
+
+    @_request.setter
+    def _request(self, request: httpx.Request) -> None:
+        self._lazy_request = request
+
+    def __getstate__(self) -> dict[str, Any]:
+        lazy = {"_lazy_request": self._request, "_lazy_headers": self.headers, "_arrival": None, "_sent": None}
+        return {**super().__getstate__(), **lazy}
+
+    async def aread(self) -> bytes:
+        """As httpx's, but a body that is not encoded goes no way round through iterators and decoders."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is None or self.is_stream_consumed or self.is_closed:
+            return await super().aread()
+        content = await arrival.body.read()
+        if arrival.head.encoded:
+            self.stream = httpx.ByteStream(content)
+            return self.read()
+        self._content = content
+        self._num_bytes_downloaded = len(content)
+        self.is_closed = self.is_stream_consumed = True
+        return content
