@@ -150,7 +150,7 @@ class TransferMethods(Family):
         range_step: int = DEFAULT_PART_SIZE,
         workers_count: int = 1,
         range_get_tries: int = 3,
-        buffer_size: int = MIB,
+        buffer_size: int = 2 * MIB,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
     ) -> DownloadResult:

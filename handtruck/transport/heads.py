@@ -26,6 +26,7 @@ MAX_HEADERS: Final = 256
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")  # one of the caller's own making may hold more than ASCII
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _BARE_END: Final = re.compile(rb"\n\r?\n")
 _BODILESS: Final = frozenset({204, 304})
 
@@ -75,7 +76,7 @@ def request_length(headers: Iterable[tuple[str, str]]) -> int | None:
     for name, value in headers:
         known = name.lower()
         if known == "content-length":
-            if length not in (None, value) or not (value.isascii() and value.isdigit()):
+            if length not in (None, value) or not _LENGTH.fullmatch(value):
                 raise httpx.LocalProtocolError("the request's Content-Length is not one number")
             length = value
         elif known == "transfer-encoding":
@@ -156,6 +157,8 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
     Raises:
         httpx.RemoteProtocolError: it is none, or has too many headers, or says two things about its body.
     """
+    if bytes(data[:7]) != b"HTTP/1.":
+        raise httpx.RemoteProtocolError("the answer is no HTTP/1.1: it does not begin with HTTP/1.")
     events = _Events()
     llhttp = httptools.HttpResponseParser(events)
     try:

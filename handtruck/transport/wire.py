@@ -112,6 +112,8 @@ class Wire:
         Raises:
             OSError: the connection broke.
         """
+        if len(view) > TURN:
+            view = view[:TURN]
         try:
             got = self.sock.recv_into(view)
         except _WANT_READ:
@@ -128,7 +130,7 @@ class Wire:
         got, room, receive_into = 0, len(view), self.sock.recv_into
         with suppress(OSError):  # of which all that SSL wants are kinds
             while got < room:
-                count = receive_into(view[got:])
+                count = receive_into(view[got:], room - got)  # told the size, it need not look
                 if not count:
                     break
                 got += count
