@@ -17,7 +17,7 @@ from ..errors import UsageError
 from .address import canonical_query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from ..models import Credentials
@@ -56,7 +56,12 @@ def sign(
     added = {"x-amz-date": stamp, "x-amz-content-sha256": payload_hash}
     if credentials.session_token:
         added[TOKEN_HEADER] = credentials.session_token
-    signed = canonical_headers([*((n, v) for n, v in headers if _is_signed(n, added)), *added.items()])
+    signed = canonical_headers(
+        [
+            *((known, value) for name, value in headers if (known := _signed(name)) and known not in added),
+            *added.items(),
+        ]
+    )
     request = canonical_request(method, path, canonical_query(query), signed, payload_hash)
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     mac = _keyed(credentials.secret_access_key, stamp[:8], region, service).copy()
@@ -104,7 +109,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Lower-case names in order; values trimmed, runs of blanks folded, repeated headers joined by commas."""
     collected: dict[str, str] = {}
     for name, value in headers:
-        known, folded = _lower(name), " ".join(value.split())
+        known, folded = name.lower(), " ".join(value.split())
         collected[known] = f"{collected[known]},{folded}" if known in collected else folded
     return dict(sorted(collected.items()))
 
@@ -116,13 +121,10 @@ def canonical_request(method: str, path: str, query: str, headers: dict[str, str
 
 
 @lru_cache(maxsize=512)
-def _lower(name: str) -> str:
-    return name.lower()
-
-
-def _is_signed(name: str, added: Mapping[str, str]) -> bool:
-    known = _lower(name)
-    return (known in _SIGNED or known.startswith("x-amz-")) and known not in added
+def _signed(name: str) -> str:
+    """A header's name in lower case if it is to be signed, else nothing."""
+    known = name.lower()
+    return known if known in _SIGNED or known.startswith("x-amz-") else ""
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import httpx
-from anyio.lowlevel import checkpoint
 
 from .bodies import Arrival, ResponseBody
 from .dialing import Certificate, Dialer, Resolve, SocketOption, tls_context
@@ -156,14 +155,15 @@ class Transport(httpx.AsyncBaseTransport):
         self._check_open()
         if call.timeouts is None:
             call.timeouts = self._timeouts
-        await self._pool.enter(call.timeouts.get("pool"))
+        if not self._pool.enter_now():
+            await self._pool.enter(call.timeouts.get("pool"))
         try:
-            wire, exchange, head = await self._answer(call)
+            exchange, head = await self._exchange(call)
         except BaseException:
             self._pool.leave()
             raise
         body = ResponseBody(
-            wire,
+            exchange.wire,
             head,
             start=exchange.start,
             stop=exchange.received,
@@ -171,38 +171,36 @@ class Transport(httpx.AsyncBaseTransport):
             keep=head.keep and exchange.whole,
             release=partial(self._release, call.origin),
         )
-        return Arrival(head, body, wire)
+        return Arrival(head, body, exchange.wire)
 
-    async def _answer(self, call: Call) -> tuple[Wire, Exchange, Head]:
-        self._check_open()
+    async def _exchange(self, call: Call) -> tuple[Exchange, Head]:
+        """Send it on a connection that is there, or else on a new one."""
         wire = self._pool.reuse(call.origin)
         if wire is not None:
             exchange = Exchange(wire, call)
             try:
-                return wire, exchange, await self._run(exchange)
+                return exchange, await exchange.run()
             except (httpx.NetworkError, httpx.RemoteProtocolError):
+                self._pool.drop(wire)
                 if not exchange.may_repeat():
                     raise
+            except BaseException:
+                self._pool.drop(wire)
+                raise
+        exchange = Exchange(await self._connect(call), call)
+        try:
+            return exchange, await exchange.run()
+        except BaseException:
+            self._pool.drop(exchange.wire)
+            raise
+
+    async def _connect(self, call: Call) -> Wire:
         self._check_open()
         self._pool.make_room()
         with self._pool.interruptible():
             wire = await self._dialer.connect(call.origin, (call.timeouts or {}).get("connect"))
             self._pool.busy.add(wire)
-        exchange = Exchange(wire, call)
-        return wire, exchange, await self._run(exchange)
-
-    async def _run(self, exchange: Exchange) -> Head:
-        wire = exchange.wire
-        try:
-            self._check_open()
-            wire.waited = False
-            head = await exchange.run()
-            if not wire.waited:
-                await checkpoint()
-        except BaseException:
-            self._pool.drop(wire)
-            raise
-        return head
+        return wire
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,12 +8,14 @@ is read first. Answers of 1xx are passed over.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import httpx
+from anyio.lowlevel import checkpoint
 
 from .._body import ViewStream
 from .._tasks import in_thread, isolated
@@ -64,7 +66,18 @@ class Exchange:
         whole: all of the request was sent.
     """
 
-    __slots__ = ("_interim", "call", "read_timeout", "received", "sent", "start", "whole", "wire", "write_timeout")
+    __slots__ = (
+        "_interim",
+        "_small",
+        "call",
+        "read_timeout",
+        "received",
+        "sent",
+        "start",
+        "whole",
+        "wire",
+        "write_timeout",
+    )
 
     def __init__(self, wire: Wire, call: Call) -> None:
         self.wire: Wire = wire
@@ -77,6 +90,7 @@ class Exchange:
         self.start: int = 0
         self.whole: bool = False
         self._interim = 0
+        self._small = b""
 
     async def run(self) -> Head:
         """Send the request and receive the answer's head.
@@ -84,7 +98,13 @@ class Exchange:
         Raises:
             httpx.TransportError: no answer; which kind says why.
         """
-        return await self._send() or await self._receive()
+        self.wire.waited = False
+        early = None if self._sent_at_once() else await self._send()
+        self.whole = early is None
+        head = early or await self._receive()
+        if not self.wire.waited:
+            await checkpoint()
+        return head
 
     def may_repeat(self) -> bool:
         """The connection was dead when we took it, and sending again does no harm."""
@@ -94,21 +114,29 @@ class Exchange:
 
     # Out
 
+    def _sent_at_once(self) -> bool:
+        """Most requests are small, and the kernel takes them whole: no coroutine for them."""
+        call = self.call
+        if not isinstance(call.stream, ViewStream):
+            return False
+        view = call.stream.view
+        if len(view) != call.length:
+            raise httpx.LocalProtocolError(_MISCOUNTED)
+        if len(view) > _JOINED:
+            return False
+        self._small = call.head + view if call.length else call.head
+        with suppress(OSError):  # whatever it was, _send() meets it again
+            self.sent = max(self.wire.try_send(self._small), 0)
+        return self.sent == len(self._small)
+
     async def _send(self) -> Head | None:
         """Send the request; an answer that came before all of it was sent ends that."""
-        head, stream, length = self.call.head, self.call.stream, self.call.length
-        if isinstance(stream, ViewStream):
-            view = stream.view
-            if len(view) != length:
-                raise httpx.LocalProtocolError(_MISCOUNTED)
-            if len(view) <= _JOINED:
-                early = await self._send_bytes(head + view if length else head)
-            else:
-                early = await self._send_bytes(head) or await self._send_bytes(view)
-        else:
-            early = await self._send_stream(head, stream, length)
-        self.whole = early is None
-        return early
+        call = self.call
+        if self._small:
+            return await self._send_bytes(memoryview(self._small)[self.sent :])
+        if isinstance(call.stream, ViewStream):
+            return await self._send_bytes(call.head) or await self._send_bytes(call.stream.view)
+        return await self._send_stream(call.head, call.stream, call.length)
 
     async def _send_stream(self, head: bytes, stream: object, length: int | None) -> Head | None:
         blocks, left, pending = _blocks(stream), length, head

@@ -171,31 +171,40 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
     if status < 100:
         raise httpx.RemoteProtocolError(f"the answer's status is {status}")
     version = b"HTTP/" + llhttp.get_http_version().encode()
-    length: int | None = None
-    chunked = encoded = False
-    connection: set[bytes] = set()
-    for name, value in events.headers:
-        match lower(name):
-            case b"content-length":
-                length = int(value)  # llhttp has seen to it that it is one number, and no chunks beside it
-            case b"transfer-encoding":
-                chunked = _only_chunked(value, chunked)
-            case b"connection":
-                connection.update(token.strip() for token in value.lower().split(b","))
-            case b"content-encoding":
-                encoded = True
+    framing = _Framing(events.headers)
     if bodiless or status in _BODILESS:
-        length, chunked = 0, False
+        framing.length, framing.chunked = 0, False
     return Head(
         status=status,
         reason=events.reason,
         version=version,
         headers=events.headers,
-        length=length,
-        chunks=Chunks(events, llhttp) if chunked else None,
-        encoded=encoded,
-        keep=_stays_alive(version, connection) and (chunked or length is not None),
+        length=framing.length,
+        chunks=Chunks(events, llhttp) if framing.chunked else None,
+        encoded=framing.encoded,
+        keep=_stays_alive(version, framing.connection) and (framing.chunked or framing.length is not None),
     )
+
+
+class _Framing:
+    """What an answer's headers say of its body and of the connection."""
+
+    __slots__ = ("chunked", "connection", "encoded", "length")
+
+    def __init__(self, headers: RawHeaders) -> None:
+        self.length: int | None = None
+        self.chunked = self.encoded = False
+        self.connection: list[bytes] = []
+        for name, value in headers:
+            match lower(name):
+                case b"content-length":
+                    self.length = int(value)  # llhttp has seen to it: it is one number, and there are no chunks
+                case b"transfer-encoding":
+                    self.chunked = _only_chunked(value, self.chunked)
+                case b"connection":
+                    self.connection += [token.strip() for token in value.lower().split(b",")]
+                case b"content-encoding":
+                    self.encoded = True
 
 
 def _only_chunked(value: bytes, already: bool) -> bool:
@@ -204,7 +213,7 @@ def _only_chunked(value: bytes, already: bool) -> bool:
     return True
 
 
-def _stays_alive(version: bytes, connection: set[bytes]) -> bool:
+def _stays_alive(version: bytes, connection: list[bytes]) -> bool:
     return b"close" not in connection and (version != b"HTTP/1.0" or b"keep-alive" in connection)
 
 

@@ -77,14 +77,17 @@ class Pool:
     def __post_init__(self) -> None:
         self._places = Places(self.size)
 
+    def enter_now(self) -> bool:
+        """Take a place, if one is free."""
+        return self._places.take_free()
+
     async def enter(self, timeout: float | None) -> None:
         """Wait for a place.
 
         Raises:
             httpx.PoolTimeout: none became free for ``timeout`` seconds.
+            RuntimeError: the pool was closed.
         """
-        if self._places.take_free():
-            return
         with self.interruptible(), anyio.move_on_after(timeout) as scope:
             await self._places.take()
         if scope.cancelled_caught:

@@ -49,6 +49,7 @@ class Wire:
     """
 
     __slots__ = (
+        "_block",
         "_both",
         "_ready",
         "_ready_for_read",
@@ -65,6 +66,7 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         self.sock: socket.socket = sock
         self.secure: bool = isinstance(sock, ssl.SSLSocket)
+        self._block = _SECURE_BLOCK if self.secure else _PLAIN_BLOCK
         self.resize(AHEAD)
         self.fresh: bool = True
         self.idle_since: float = 0.0
@@ -153,7 +155,8 @@ class Wire:
             except OSError as error:
                 raise httpx.ReadError(str(error)) from error
             if got >= 0:
-                await self._count(got)
+                if self._is_turn_over(got):
+                    await checkpoint()
                 return got
             if late:
                 raise httpx.ReadTimeout(f"nothing came for {timeout:g} s")
@@ -169,18 +172,27 @@ class Wire:
             httpx.WriteTimeout: nothing could be sent for ``timeout`` seconds.
             OSError: the connection broke.
         """
-        block = view[: _SECURE_BLOCK if self.secure else _PLAIN_BLOCK]
-        try:
-            sent = self.sock.send(block)
-        except _WANT_WRITE:
+        sent = self.try_send(view)
+        if sent < 0:
             if await self._until_either_way(timeout):
                 return 0
-            try:
-                sent = self.sock.send(block)  # the loop may have been late, not the peer
-            except _WANT_WRITE:
-                raise httpx.WriteTimeout(f"nothing could be sent for {timeout:g} s") from None
-        await self._count(sent)
+            sent = self.try_send(view)  # the loop may have been late, not the peer
+            if sent < 0:
+                raise httpx.WriteTimeout(f"nothing could be sent for {timeout:g} s")
+        if self._is_turn_over(sent):
+            await checkpoint()
         return sent
+
+    def try_send(self, view: bytes | memoryview) -> int:
+        """Send some of it; -1: the kernel takes nothing now.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        try:
+            return self.sock.send(view if len(view) <= self._block else memoryview(view)[: self._block])
+        except _WANT_WRITE:
+            return -1
 
     async def _until_either_way(self, timeout: float | None) -> bool:
         """Wait until the socket takes bytes or has some: without a task for each, by an epoll that has it for both."""
@@ -211,12 +223,14 @@ class Wire:
             raise closed("the transport was closed") from None
         return not scope.cancelled_caught
 
-    async def _count(self, count: int) -> None:
+    def _is_turn_over(self, count: int) -> bool:
+        """Whether others must have their turn, now that ``count`` more bytes went without a wait."""
         self._unwaited += count
-        if self._unwaited >= TURN:
-            self._unwaited = 0
-            self.waited = True
-            await checkpoint()
+        if self._unwaited < TURN:
+            return False
+        self._unwaited = 0
+        self.waited = True
+        return True
 
     def close(self) -> None:
         """Give the descriptors back; whoever waits for them gets an error. Harmless when closed."""

@@ -26,7 +26,7 @@ from handtruck.protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .strategies import DETERMINISTIC, header_values, names, queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 # --- the examples of https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 
@@ -79,9 +79,17 @@ def test_published_get_object() -> None:
     }
 
 
+@pytest.fixture(autouse=True)
+def _no_names_remembered() -> Iterator[None]:
+    """Which headers are signed is remembered; a test that changes it must not leave that behind."""
+    yield
+    signing._signed.cache_clear()
+
+
 def test_published_put_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one example that signs ``Date``, which we never send: it joins the signed headers for this test."""
     monkeypatch.setattr(signing, "_SIGNED", signing._SIGNED | {"date"})
+    signing._signed.cache_clear()
     signed = example(
         "PUT",
         "test$file.text",
@@ -266,6 +274,7 @@ MUTATIONS = {
 def test_the_oracle_sees_a_fault(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_against_botocore(EVERYTHING)
     monkeypatch.setattr(signing, *MUTATIONS[mutation])
+    signing._signed.cache_clear()
     with pytest.raises(AssertionError):
         check_against_botocore(EVERYTHING)
 
