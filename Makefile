@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests soak clean
+.PHONY: demo test lint types tests soak bench bench-quick clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## watch handtruck do its main job against a local S3 server, on asyncio and on trio
@@ -26,6 +26,12 @@ tests: $(VENV)/.dev
 
 soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back on every loop
 	$(BIN)/pytest -m soak -s
+
+bench:  ## side by side with peers: everything, five rounds; needs nginx, takes some two hours
+	$(PYTHON) -m benchmarks.run --report benchmarks/RESULTS.md --plots docs/plots
+
+bench-quick:  ## a look at the same, under three minutes
+	$(PYTHON) -m benchmarks.run --quick --report .bench/quick.md --plots .bench/plots
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not part of a package
 """One large object there and back: how long it takes, and what it costs the client.
 
 ::

@@ -212,7 +212,9 @@ class ClientSender:
             draft.method,
             draft.origin + draft.target,
             headers=draft.headers,
-            timeout=library.USE_CLIENT_DEFAULT if draft.timeout is None else draft.timeout,
+            timeout=library.USE_CLIENT_DEFAULT
+            if draft.timeout is None
+            else library.Timeout(**httpx.Timeout(draft.timeout).as_dict()),
             extensions=dict(draft.extensions or {}),
         )
         raw = draft.target.encode("ascii")
