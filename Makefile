@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests soak bench bench-quick clean
+.PHONY: demo test lint types tests tests-httpx soak bench bench-quick clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## watch handtruck do its main job against a local S3 server, on asyncio and on trio
@@ -23,6 +23,9 @@ types: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(BIN)/pytest -n $(JOBS) --cov --cov-report=term
+
+tests-httpx: $(VENV)/.dev  ## the same promises where requests go through httpx's own transport
+	$(BIN)/pytest -n $(JOBS) --through=httpx
 
 soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back on every loop
 	$(BIN)/pytest -m soak -s
