@@ -24,9 +24,10 @@ from xml.sax.saxutils import escape
 
 from ..errors import InvalidResponse
 from ..models import AwsObjectMeta, ObjectPage
+from .contents import FIELDS, Row, take_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _XMLNS: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MASK: Final = "\ufffd"
@@ -150,13 +151,17 @@ def parse_listed_objects(body: bytes) -> ListedPage:
 
     Keys are decoded where the answer says that they are url-encoded (``+`` is a space then), the token never is.
     """
-    root, masked = _expect_masked(body, "ListBucketResult")
+    taken = take_contents(body)
+    root, masked = _expect_masked(taken.rest.encode() if taken else body, "ListBucketResult")
+    if taken and len(root.findall("Contents")) != 1:  # they stand somewhere else, and mean something else
+        taken, (root, masked) = None, _expect_masked(body, "ListBucketResult")
     decode = _decoder(root, masked)
     token = root.findtext("NextContinuationToken") or None
     if token is None and root.findtext("IsTruncated") == "true":
         raise InvalidResponse("the listing says that it goes on, but gives no continuation token")
+    rows = taken.rows if taken else [_row(element) for element in root.iterfind("Contents")]
     prefixes = (decode(prefix.findtext("Prefix") or "") for prefix in root.iterfind("CommonPrefixes"))
-    return ListedPage(page=ObjectPage((_object(o, decode) for o in root.iterfind("Contents")), prefixes), token=token)
+    return ListedPage(page=ObjectPage(_objects(rows, decode), prefixes), token=token)
 
 
 def _decoder(root: ET.Element, masked: bool) -> Callable[[str], str]:
@@ -170,19 +175,27 @@ def _decoder(root: ET.Element, masked: bool) -> Callable[[str], str]:
     return decode
 
 
-def _object(element: ET.Element, decode: Callable[[str], str]) -> AwsObjectMeta:
-    facts = {child.tag: child.text for child in element}
-    return AwsObjectMeta(
-        key=decode(_need(element, "Key")),
-        size=_integer(facts.get("Size")),
-        etag=facts.get("ETag") or None,
-        last_modified=_time(facts.get("LastModified")),
-        storage_class=facts.get("StorageClass") or None,
-        owner=element.findtext("Owner/ID") or None,
-    )
+def _row(element: ET.Element) -> Row:
+    row = tuple([element.findtext(path) or "" for path in FIELDS])
+    _integer(row[1])
+    return row
 
 
-def _integer(text: str | None) -> int | None:
+def _objects(rows: Iterable[Row], decode: Callable[[str], str]) -> Iterator[AwsObjectMeta]:
+    for key, size, etag, modified, storage_class, owner in rows:
+        if not key:
+            raise InvalidResponse("<Contents> in the answer has no <Key>")
+        yield AwsObjectMeta(
+            key=decode(key),
+            size=int(size) if size else None,
+            etag=etag or None,
+            last_modified=_time(modified),
+            storage_class=storage_class or None,
+            owner=owner or None,
+        )
+
+
+def _integer(text: str) -> int | None:
     if not text:
         return None
     # No more digits than 2**63 has: int() of untrusted text is otherwise a quadratic surprise.
@@ -191,7 +204,7 @@ def _integer(text: str | None) -> int | None:
     return int(text)
 
 
-def _time(text: str | None) -> datetime | None:
+def _time(text: str) -> datetime | None:
     if not text:
         return None
     try:
