@@ -37,7 +37,8 @@ from .protocol.documents import parse_error
 from .protocol.operations import is_conditional
 from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
 from .protocol.signing import check_keys, sign
-from .transport.foreign import ours_for
+from .transport.foreign import ours_for, undecodable
+from .transport.reading import read_whole
 from .transport.senders import Draft
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Session:
             return operation
 
         async def receive(operation: Operation[object], response: httpx.Response, attempt: int) -> httpx.Response:
-            await response.aread()
+            await read_whole(response)
             final.append(response)
             if response.status_code >= 400:
                 raise failure(_answer(response), operation.name, operation.location, attempt)
@@ -141,10 +142,13 @@ class Session:
                 raise  # not the answer's: a source of credentials may speak to S3's kind, too
             return final[0]
         except InvalidResponse as error:
-            if not isinstance(error.__cause__, httpx.DecodingError):
+            cause = error.__cause__
+            if cause is None or not undecodable(cause):
                 raise
             # A body that is not encoded as it claims is no answer that anyone can read.
-            raise ConnectionFailed(str(error.args[0]), attempts=error.attempts) from error.__cause__
+            failed = ConnectionFailed(str(error.args[0]), attempts=error.attempts)
+            failed.request = httpx.Request(operation.method, self.endpoint.origin + operation.location.path)
+            raise failed from cause
 
     async def perform(
         self,
@@ -165,7 +169,7 @@ class Session:
         carried = body or (await self.bytes_body(memoryview(operation.content)) if operation.content else NO_BODY)
 
         async def receive(_: Operation[object], response: httpx.Response, attempt: int) -> T:
-            await response.aread()
+            await read_whole(response)
             answer = _answer(response)
             if not 200 <= answer.status < 300 or (operation.error_in_200 and parse_error(answer.body)):
                 raise failure(

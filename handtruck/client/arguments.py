@@ -128,7 +128,8 @@ def timeout_of(timeout: TimeoutTypes | None) -> httpx.Timeout | None:
     if timeout is None:
         return None
     try:
-        four = httpx.Timeout(timeout)
+        as_dict = getattr(timeout, "as_dict", None)  # of httpx's class, or of httpx2's
+        four = httpx.Timeout(**as_dict()) if callable(as_dict) else httpx.Timeout(timeout)
         if all(value is None or value >= 0 for value in four.as_dict().values()):
             return four
     except (TypeError, ValueError, AssertionError):

@@ -105,7 +105,7 @@ def _shape_of(skeleton: str) -> _Shape | None:
         if after == ("/", name):
             pattern += "([0-9]{1,19})" if name == "Size" else "([^<]*)"
             paths.append("/".join(path[1:]))
-    if len(set(paths)) < len(paths) or "Key" not in paths:
+    if len(paths) < 2 or len(set(paths)) < len(paths) or "Key" not in paths:
         return None
     return _Shape(re.compile(pattern), len(skeleton), _picker(paths))
 

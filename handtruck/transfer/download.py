@@ -37,7 +37,7 @@ from ..protocol import operations
 from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, plan_ranges, range_header
-from ..transport.reading import raw_reader
+from ..transport.reading import raw_reader, read_whole
 from .buffers import Buffers
 from .files import AtomicTarget
 from .progress import CallbackFailed
@@ -209,7 +209,7 @@ class Fetch:
             await self._refused(operation, response, attempt)
 
     async def _refused(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
-        await response.aread()
+        await read_whole(response)
         first = not self.job.version.known.is_set()
         if response.status_code == 416 and first:
             self._learn(response, size=0)  # only an empty object has no byte 0

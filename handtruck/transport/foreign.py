@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -11,6 +12,7 @@ from ..errors import ConnectionFailed, HandtruckError, InvalidResponse, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
 _LIBRARIES: Final = frozenset({"httpx", "httpx2"})
 
@@ -57,13 +59,27 @@ def broke_off(error: Exception) -> bool:
     return not isinstance(error, HandtruckError) and "TransportError" in _kinds(error)
 
 
+def undecodable(error: BaseException | None) -> bool:
+    """The body is not encoded as it claims."""
+    return error is not None and "DecodingError" in _kinds(error)
+
+
+def library_of(thing: object) -> ModuleType:
+    """The package that a client's or an answer's class comes from, however it was derived."""
+    for kind in type(thing).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in _LIBRARIES:
+            return sys.modules[name]
+    return httpx
+
+
 def _maker(error: Exception) -> Callable[[str], HandtruckError] | None:
     if isinstance(error, HandtruckError):
         return None
     return next((_FOREIGN[name] for name in _kinds(error) if name in _FOREIGN), None)
 
 
-def _kinds(error: Exception) -> list[str]:
+def _kinds(error: BaseException) -> list[str]:
     """The error's classes that are httpx's, the nearest first."""
     return [kind.__name__ for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in _LIBRARIES]
 

@@ -7,10 +7,29 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from .foreign import library_of
+from .values import DirectResponse
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
+
+
+async def read_whole(response: httpx.Response) -> None:
+    """All of an answer into memory, decoded: httpx's ``aread``.
+
+    That leaves its generators to the garbage collector where the body is not encoded as it claims; so what is encoded
+    is received first, and decoded then.
+    """
+    ours = isinstance(response, DirectResponse)
+    if ours or response.is_closed or response.is_stream_consumed or "content-encoding" not in response.headers:
+        await response.aread()
+        return
+    raw = b"".join([block async for block in response.aiter_raw()])
+    response.stream = library_of(response).ByteStream(raw)
+    response.is_closed = response.is_stream_consumed = False
+    response.read()
 
 
 class RawReader(Protocol):

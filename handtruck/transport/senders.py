@@ -6,7 +6,6 @@ One sender drives our own :class:`~handtruck.Transport`, with no client in front
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
@@ -21,13 +20,13 @@ from ..errors import UsageError
 from ..protocol.signing import TOKEN_HEADER
 from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, Transport
 from .exchange import Call
+from .foreign import library_of
 from .heads import write_head
 from .pool import Origin, origin_of
 from .values import DirectResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from types import ModuleType
 
     from httpx._types import ProxyTypes, TimeoutTypes
 
@@ -189,25 +188,24 @@ class ClientSender:
     Args:
         client: the client.
         owned: it is closed with the sender.
+        forwarding: requests go to a proxy as they are, not through a tunnel: it must be told the whole URL.
     """
 
-    def __init__(self, client: httpx.AsyncClient, *, owned: bool = False) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, owned: bool = False, forwarding: bool = False) -> None:
         if len(client.params):
             raise UsageError(
                 "the httpx client has default params=, which S3 would take for its own; give params= per call"
             )
         self._client = client
-        self._library = _library_of(client)
+        self._library = library_of(client)
         self._owned = owned
+        self._forwarding = forwarding
         self._closed = False
 
     async def prepare(self, draft: Draft) -> Prepared:
         """See :class:`Sender`."""
-        if self._closed:
-            raise UsageError(CLOSED)
+        self.check_open()
         client, library = self._client, self._library
-        if client.is_closed:
-            raise UsageError("the httpx client that was given as client= is closed")
         request = client.build_request(
             draft.method,
             draft.origin + draft.target,
@@ -220,11 +218,23 @@ class ClientSender:
         raw = draft.target.encode("ascii")
         if request.url.raw_path != raw:
             # httpx folds "a/../b" into "b"; httpcore, and our own transport, send this instead.
-            request.extensions["target"] = raw
+            request.extensions["target"] = draft.origin.encode("ascii") + raw if self._forwarding else raw
         request.extensions["handtruck.idempotent"] = draft.idempotent
         # An empty one too: httpx's own is an async generator, see _body.
         request.stream = _as_stream_of(library.AsyncByteStream, draft.body.stream())
-        return _ThroughClient(client, request)
+        return _ThroughClient(self, request)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Hand it to the client."""
+        self.check_open()  # it may have been closed since, while the request waited for its place
+        return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+
+    def check_open(self) -> None:
+        """Refuse what comes too late."""
+        if self._closed:
+            raise UsageError(CLOSED)
+        if self._client.is_closed:
+            raise UsageError("the httpx client that was given as client= is closed")
 
     async def aclose(self) -> None:
         """Send no more. A caller's client stays open."""
@@ -236,10 +246,10 @@ class ClientSender:
 class _ThroughClient:
     """A request of a client's own making."""
 
-    __slots__ = ("_client", "_request")
+    __slots__ = ("_request", "_sender")
 
-    def __init__(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
-        self._client = client
+    def __init__(self, sender: ClientSender, request: httpx.Request) -> None:
+        self._sender = sender
         self._request = request
 
     def headers(self) -> list[tuple[str, str]]:
@@ -251,7 +261,7 @@ class _ThroughClient:
         request = self._request
         request.headers.update(signature)
         try:
-            return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+            return await self._sender.send(request)
         finally:
             if TOKEN_HEADER in signature:
                 request.headers[TOKEN_HEADER] = _HIDDEN
@@ -259,15 +269,6 @@ class _ThroughClient:
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
         return httpx.Request(self._request.method, str(self._request.url))
-
-
-def _library_of(client: object) -> ModuleType:
-    """The package that a client's class comes from, however it was derived."""
-    for kind in type(client).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if kind.__name__ == "AsyncClient" and name in ("httpx", "httpx2"):
-            return sys.modules[name]
-    return httpx
 
 
 def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:
@@ -328,14 +329,17 @@ class OwnSender:
         # Proxies are httpx's business. Reading the CA bundle takes 20 ms: in a thread.
         limiter = anyio.CapacityLimiter(1)
         tls = await isolated(lambda: in_thread(httpx.create_ssl_context, limiter=limiter))
-        client = httpx.AsyncClient(
-            verify=tls,
-            limits=self._limits,
-            proxy=self._proxy,
-            timeout=DEFAULT_TIMEOUT,
-            headers={"User-Agent": _USER_AGENT},
-        )
-        return ClientSender(client, owned=True)
+        try:
+            client = httpx.AsyncClient(
+                verify=tls,
+                limits=self._limits,
+                proxy=self._proxy,
+                timeout=DEFAULT_TIMEOUT,
+                headers={"User-Agent": _USER_AGENT},
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise UsageError(f"the proxy (proxy=, or the environment's) cannot be used: {error}") from error
+        return ClientSender(client, owned=True, forwarding=self._origin.startswith("http:"))
 
     async def aclose(self) -> None:
         """Close every connection."""
