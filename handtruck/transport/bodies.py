@@ -178,7 +178,7 @@ class ResponseBody(httpx.AsyncByteStream):
 
     async def _some_of_chunks(self, view: memoryview, chunks: Chunks) -> int:
         while not self._blocks and not chunks.over:
-            if self._start == self._stop:
+            if self._start == self._stop and not chunks.broken:
                 self._start, self._stop = 0, await self._wire.receive_into(self._wire.view, self._timeout)
             if self._stop == 0:
                 raise httpx.RemoteProtocolError("the body ended too early: its last chunk did not come")

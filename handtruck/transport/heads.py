@@ -220,12 +220,13 @@ def _stays_alive(version: bytes, connection: list[bytes]) -> bool:
 class Chunks:
     """A body in chunks; what is around them (sizes, extensions, the trailer) is dropped, and bounded."""
 
-    __slots__ = ("_events", "_llhttp", "_overhead")
+    __slots__ = ("_events", "_failed", "_llhttp", "_overhead")
 
     def __init__(self, events: _Events, llhttp: httptools.HttpResponseParser) -> None:
         self._events = events
         self._llhttp = llhttp
         self._overhead = 0
+        self._failed: httpx.RemoteProtocolError | None = None
 
     @property
     def over(self) -> bool:
@@ -233,23 +234,33 @@ class Chunks:
         return self._events.over
 
     @property
+    def broken(self) -> bool:
+        """The next call of :meth:`feed` raises."""
+        return self._failed is not None
+
+    @property
     def clean(self) -> bool:
         """Nothing came behind it."""
         return not self._events.extra
 
     def feed(self, data: bytes | memoryview) -> list[bytes]:
-        """What ``data`` holds of the body.
+        """What ``data`` holds of the body, up to what is wrong with it, which the next call tells.
 
         Raises:
             httpx.RemoteProtocolError: these are no chunks, or too much is around them.
         """
+        if self._failed is not None:
+            raise self._failed
         events = self._events
         try:
             self._llhttp.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not events.over:
-                raise httpx.RemoteProtocolError(f"the answer's body is not in chunks, as it claims: {error}") from error
             events.extra = True
+            if not events.over:
+                self._failed = httpx.RemoteProtocolError(f"the answer's body is not in chunks, as it claims: {error}")
+                self._failed.__cause__ = error
+                if not events.blocks:
+                    raise self._failed from error
         blocks, events.blocks = events.blocks, []
         self._overhead = 0 if blocks else self._overhead + len(data)
         if self._overhead > MAX_HEAD:
