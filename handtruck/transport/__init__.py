@@ -44,6 +44,9 @@ STALL_TIMEOUT: Final = 60.0
 DEFAULT_TIMEOUT: Final = httpx.Timeout(STALL_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None)
 
 
+NO_TRACE: Final = "handtruck.Transport has no trace extension"
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Sends HTTP/1.1 requests under asyncio and trio: ``httpx.AsyncClient(transport=handtruck.Transport())``.
 
@@ -118,6 +121,7 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.TransportError: see https://www.python-httpx.org/exceptions/.
             httpx.UnsupportedProtocol: the URL is not http or https.
             RuntimeError: the transport is closed.
+            ValueError: the request has a ``trace`` extension, which would be ignored.
         """
         arrival = await self.perform(self._call(request))
         head = arrival.head
@@ -135,6 +139,8 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _call(self, request: httpx.Request) -> Call:
         extensions = request.extensions
+        if "trace" in extensions:
+            raise ValueError(NO_TRACE)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         target: bytes = extensions.get("target") or request.url.raw_path
         return Call(

@@ -141,7 +141,7 @@ class _Events:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_body(self, block: bytes) -> None:
         if not self.over:
@@ -165,20 +165,21 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
         llhttp.feed_data(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
         raise httpx.RemoteProtocolError(f"the answer is no HTTP/1.1: {error}") from error
-    if len(events.headers) > MAX_HEADERS:
-        raise httpx.RemoteProtocolError(f"the answer has {len(events.headers)} headers, more than {MAX_HEADERS}")
+    headers, events.headers = events.headers, []  # what else comes is the trailer, which nobody asked for
+    if len(headers) > MAX_HEADERS:
+        raise httpx.RemoteProtocolError(f"the answer has {len(headers)} headers, more than {MAX_HEADERS}")
     status: int = llhttp.get_status_code()
     if status < 100:
         raise httpx.RemoteProtocolError(f"the answer's status is {status}")
     version = b"HTTP/" + llhttp.get_http_version().encode()
-    framing = _Framing(events.headers)
+    framing = _Framing(headers)
     if bodiless or status in _BODILESS:
         framing.length, framing.chunked = 0, False
     return Head(
         status=status,
         reason=events.reason,
         version=version,
-        headers=events.headers,
+        headers=headers,
         length=framing.length,
         chunks=Chunks(events, llhttp) if framing.chunked else None,
         encoded=framing.encoded,

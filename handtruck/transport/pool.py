@@ -50,7 +50,8 @@ def origin_of(url: httpx.URL, name: str | None) -> Origin:
     """
     if url.scheme not in _PORTS or not url.host:
         raise httpx.UnsupportedProtocol(f"a URL must have a host, and begin with http:// or https://: {url.scheme!r}")
-    return Origin(url.scheme == "https", url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme], name)
+    port = _PORTS[url.scheme] if url.port is None else url.port
+    return Origin(url.scheme == "https", url.raw_host.decode("ascii"), port, name)
 
 
 @dataclass(slots=True)

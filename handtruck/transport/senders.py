@@ -18,7 +18,7 @@ import httpx
 from .._tasks import in_thread, isolated, settled
 from ..errors import UsageError
 from ..protocol.signing import TOKEN_HEADER
-from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, Transport
+from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, NO_TRACE, Transport
 from .exchange import Call
 from .foreign import library_of
 from .heads import write_head
@@ -102,6 +102,8 @@ class DirectSender:
     async def prepare(self, draft: Draft) -> Prepared:
         """See :class:`Sender`."""
         self.check_open()
+        if draft.extensions and "trace" in draft.extensions:
+            raise UsageError(f"{NO_TRACE}; give client=httpx.AsyncClient()")
         return _Direct(draft, self)
 
     async def perform(self, call: Call) -> Arrival:
@@ -163,7 +165,7 @@ class _Direct:
             headers = [*self._headers, *(signature | {TOKEN_HEADER: _HIDDEN}).items()]
         begin = monotonic()
         arrival = await self._sender.perform(call)
-        return DirectResponse(arrival, draft, headers, monotonic() - begin)
+        return DirectResponse(arrival, draft, headers, begin)
 
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
@@ -324,7 +326,8 @@ class OwnSender:
             return self._sender
 
     async def _make(self) -> Sender:
-        if self._proxy is None and not proxied(self._origin):
+        proxy = self._proxy or proxy_of(self._origin)
+        if not proxy:
             return DirectSender(Transport(limits=self._limits))
         # Proxies are httpx's business. Reading the CA bundle takes 20 ms: in a thread.
         limiter = anyio.CapacityLimiter(1)
@@ -333,7 +336,8 @@ class OwnSender:
             client = httpx.AsyncClient(
                 verify=tls,
                 limits=self._limits,
-                proxy=self._proxy,
+                proxy=proxy,
+                trust_env=False,  # it was looked at, and two opinions are one too many
                 timeout=DEFAULT_TIMEOUT,
                 headers={"User-Agent": _USER_AGENT},
             )
@@ -349,8 +353,10 @@ class OwnSender:
             await sender.aclose()
 
 
-def proxied(origin: str) -> bool:
-    """Whether the environment names a proxy for requests to ``origin``."""
+def proxy_of(origin: str) -> str | None:
+    """The proxy that the environment names for requests to ``origin``."""
     url, proxies = httpx.URL(origin), getproxies()
     named = proxies.get(url.scheme) or proxies.get("all")
-    return bool(named) and not proxy_bypass(url.netloc.decode("ascii"))
+    if not named or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return named if "://" in named else f"http://{named}"

@@ -6,6 +6,7 @@ To parse a URL, or to normalise a dozen headers, takes about as long as to send 
 from __future__ import annotations
 
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -54,7 +55,7 @@ class DirectRequest(httpx.Request):
 class DirectResponse(httpx.Response):
     """What came back; its body is still to be read."""
 
-    def __init__(self, arrival: Arrival, draft: Draft, headers: list[tuple[str, str]], elapsed: float) -> None:
+    def __init__(self, arrival: Arrival, draft: Draft, headers: list[tuple[str, str]], begin: float) -> None:
         head = arrival.head
         self.status_code = head.status
         self.is_closed = False
@@ -75,7 +76,7 @@ class DirectResponse(httpx.Response):
         self._sent = draft, headers
         self._lazy_request: httpx.Request | None = None
         self._num_bytes_downloaded = 0
-        self.elapsed = timedelta(seconds=elapsed)
+        self._begin = begin
 
     @property
     def headers(self) -> httpx.Headers:
@@ -110,8 +111,16 @@ class DirectResponse(httpx.Response):
         content = await arrival.body.read()
         if arrival.head.encoded:
             self.stream = httpx.ByteStream(content)
+            self.elapsed = timedelta(seconds=monotonic() - self._begin)
             return self.read()
         self._content = content
+        self.elapsed = timedelta(seconds=monotonic() - self._begin)
         self._num_bytes_downloaded = len(content)
         self.is_closed = self.is_stream_consumed = True
         return content
+
+    async def aclose(self) -> None:
+        """As httpx's."""
+        if not self.is_closed:
+            self.elapsed = timedelta(seconds=monotonic() - self._begin)
+        await super().aclose()

@@ -16,7 +16,7 @@ from handtruck.protocol import address, signing
 from tests.conformance.support import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from handtruck import S3Client
     from tests.servers.admin import Witness
@@ -37,15 +37,15 @@ async def signed_requests(s3: S3Client, bucket: str) -> None:
     assert page or page.common_prefixes
 
 
-def _unsorted(query: Iterable[tuple[str, str | None]]) -> str:
+def _unsorted(query: Sequence[tuple[str, str | None]]) -> str:
     return "&".join(f"{quote(name, safe='')}={quote(value or '', safe='')}" for name, value in query)
 
 
-def _unencoded(query: Iterable[tuple[str, str | None]]) -> str:
+def _unencoded(query: Sequence[tuple[str, str | None]]) -> str:
     return "&".join(sorted(f"{name}={value or ''}" for name, value in query))
 
 
-def _plus_for_space(query: Iterable[tuple[str, str | None]]) -> str:
+def _plus_for_space(query: Sequence[tuple[str, str | None]]) -> str:
     return RIGHT_QUERY(query).replace("%20", "+")
 
 
