@@ -9,6 +9,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth
 from __future__ import annotations
 
 import hmac
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,7 +19,6 @@ from .address import canonical_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from ..models import Credentials
 
@@ -52,7 +52,7 @@ def sign(
         now: the time, in UTC.
         service: ``s3``; ``sts`` and others sign alike.
     """
-    stamp = _stamp(now)
+    stamp = _stamp(int(now.timestamp()))
     added = {"x-amz-date": stamp, "x-amz-content-sha256": payload_hash}
     if credentials.session_token:
         added[TOKEN_HEADER] = credentials.session_token
@@ -73,9 +73,10 @@ def sign(
     return added
 
 
-def _stamp(now: datetime) -> str:
-    """``20261122T160000Z``; strftime would ask the system for its time zone each time."""
-    return now.isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
+@lru_cache(maxsize=8)
+def _stamp(seconds: int) -> str:
+    """``20261122T160000Z``: written once a second, because that takes as long as the whole signature."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 class Somewhere(Protocol):
