@@ -1,7 +1,7 @@
 """Fixtures for every test: the three event loops, the three servers, and the guard against blocking calls.
 
 Async tests ask for the loops with ``pytestmark = pytest.mark.anyio``. Servers start when the first test asks for
-them, once in each xdist worker.
+them, once in each xdist worker. ``--through=httpx`` takes httpx's own road in place of ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests import blocking
+from tests import blocking, roads
 from tests.servers import faults, moto, rclone, rgw
 from tests.servers.admin import Witness
 from tests.servers.model import NotInstalled, Server
@@ -21,6 +21,7 @@ from tests.servers.model import NotInstalled, Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
 _LOOPS: Final = (
     pytest.param(("asyncio", {"debug": True}), id="asyncio"),
@@ -29,6 +30,33 @@ _LOOPS: Final = (
 )
 _NUMBERS: Final = itertools.count(1)
 _WORKER: Final = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--through``: see :mod:`tests.roads`."""
+    roads.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Announce the marker of :mod:`tests.roads`."""
+    roads.add_marker(config)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what has nothing to do with the road, where that is not ours."""
+    return roads.is_left_out(collection_path, config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Expect failures where only our own transport can keep a promise."""
+    roads.expect_failures(config, items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _road(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What every S3Client without ``client=`` sends through."""
+    with roads.taken(request.config):
+        yield
 
 
 @pytest.fixture(scope="module", params=_LOOPS)

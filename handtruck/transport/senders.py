@@ -357,6 +357,6 @@ def proxy_of(origin: str) -> str | None:
     """The proxy that the environment names for requests to ``origin``."""
     url, proxies = httpx.URL(origin), getproxies()
     named = proxies.get(url.scheme) or proxies.get("all")
-    if not named or proxy_bypass(url.netloc.decode("ascii")):
+    if not named or proxy_bypass(url.netloc.decode("ascii")) or proxy_bypass(url.host):  # IPv6 without its brackets
         return None
     return named if "://" in named else f"http://{named}"

@@ -31,6 +31,7 @@ AHEAD: Final = 16 * 1024
 
 _PLAIN_BLOCK: Final = 1024 * 1024
 _SECURE_BLOCK: Final = 256 * 1024  # OpenSSL encrypts and writes all of it before it comes back: 0.2 ms
+_STEP: Final = 1.0  # seconds
 _PEEK: Final = socket.MSG_PEEK
 _EPOLL: Final[type[select.epoll] | None] = getattr(select, "epoll", None)
 _POLL: Final[Callable[[], select.poll] | None] = getattr(select, "poll", None)
@@ -50,6 +51,7 @@ class Wire:
 
     __slots__ = (
         "_block",
+        "_blocked",
         "_both",
         "_ready",
         "_ready_for_read",
@@ -73,6 +75,7 @@ class Wire:
         self.waited: bool = False
         self._unwaited = 0
         self._both: select.epoll | None = None
+        self._blocked = 0.0
         self._ready: select.poll | None = None
         if _POLL is not None:
             self._ready = _POLL()
@@ -197,11 +200,21 @@ class Wire:
     async def _until_either_way(self, timeout: float | None) -> bool:
         """Wait until the socket takes bytes or has some: without a task for each, by an epoll that has it for both."""
         if _EPOLL is None:
-            return await self._until(anyio.wait_writable, self.sock, timeout, httpx.WriteError)
+            return await self._until_writable_or_late(timeout)
         if self._both is None:
             self._both = _EPOLL()
             self._both.register(self.sock, select.EPOLLIN | select.EPOLLOUT)
         return await self._until(anyio.wait_readable, self._both, timeout, httpx.WriteError)
+
+    async def _until_writable_or_late(self, timeout: float | None) -> bool:
+        """Where there is no epoll: wait in steps, after each of which the peer is listened to, after the last as well."""
+        if timeout is not None and self._blocked >= timeout:
+            self._blocked = 0.0
+            return False
+        step = _STEP if timeout is None else min(_STEP, timeout - self._blocked)
+        writable = await self._until(anyio.wait_writable, self.sock, step, httpx.WriteError)
+        self._blocked = 0.0 if writable else self._blocked + step
+        return True
 
     async def _until(
         self,

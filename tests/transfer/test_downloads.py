@@ -285,18 +285,18 @@ async def test_an_error_of_progress_is_not_chained_to_an_answer_that_broke_off(t
 
 
 async def test_errors_of_progress_in_two_workers(target: Path) -> None:
-    """One comes out, the other is its note, under its own name."""
-    first = httpx.ConnectError("mine")
+    """One comes out, the other is its note, under its own name. Which one, depends on whose answer is closed sooner."""
+    both = (httpx.ConnectError("mine"), httpx.ReadError("mine, too"))
 
     def progress(told: Progress) -> None:
-        raise first if told.done <= PART else httpx.ReadError("mine, too")
+        raise both[told.done > PART]
 
     async with store() as (s3, tiny):
         tiny.put("b/k", BODY)
-        with pytest.raises(httpx.ConnectError) as caught:
+        with pytest.raises(httpx.TransportError) as caught:
             await get_file(s3, target, progress=progress)
-        assert caught.value is first
-        assert "CallbackFailed" not in notes(first)
+        assert caught.value in both
+        assert "CallbackFailed" not in notes(caught.value)
         assert untouched(target)
 
 
