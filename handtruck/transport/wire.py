@@ -207,7 +207,7 @@ class Wire:
         return await self._until(anyio.wait_readable, self._both, timeout, httpx.WriteError)
 
     async def _until_writable_or_late(self, timeout: float | None) -> bool:
-        """Where there is no epoll: wait in steps, after each of which the peer is listened to, after the last as well."""
+        """Where there is no epoll: wait in steps; after each of them, the last too, the peer is listened to."""
         if timeout is not None and self._blocked >= timeout:
             self._blocked = 0.0
             return False
