@@ -19,10 +19,11 @@ import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -151,3 +152,17 @@ async def settled(exchange: Callable[[], Awaitable[T]], grace: float) -> T:
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: anyio.CapacityLimiter) -> T:
     """Run a blocking function in a worker thread. Only from inside :func:`isolated`: see above."""
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+
+
+class LoopLocks:
+    """One lock for each event loop: what it guards may outlive a loop, or serve two of them.
+
+    (An ``anyio.Lock`` made outside a loop stays with the first kind of loop that used it.)
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
+
+    def here(self) -> anyio.Lock:
+        """The running loop's lock."""
+        return self._locks.setdefault(current_token().native_token, anyio.Lock())

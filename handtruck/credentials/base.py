@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
-
-import anyio
-from anyio.lowlevel import current_token
 
 from ..errors import UsageError
 
@@ -78,17 +74,3 @@ def is_rejected(known: Credentials, rejected: Credentials | None) -> bool:
 def environment(given: Mapping[str, str] | None) -> Mapping[str, str]:
     """The environment to read now: the process's, unless one was given."""
     return os.environ if given is None else given
-
-
-class LoopLocks:
-    """One lock for each event loop that uses a source: a source may outlive its loop, or serve two of them.
-
-    (An ``anyio.Lock`` made outside a loop stays with the first kind of loop that used it.)
-    """
-
-    def __init__(self) -> None:
-        self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
-
-    def here(self) -> anyio.Lock:
-        """The running loop's lock."""
-        return self._locks.setdefault(current_token().native_token, anyio.Lock())

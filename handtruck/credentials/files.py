@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
 
-from .._tasks import isolated
+from .._tasks import LoopLocks, isolated
 from ..errors import UsageError
 from ..models import Credentials
-from .base import AbstractCredentials, LoopLocks, environment, is_rejected
+from .base import AbstractCredentials, environment, is_rejected
 
 if TYPE_CHECKING:
     import os

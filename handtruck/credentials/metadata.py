@@ -11,9 +11,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
+from .._tasks import LoopLocks
 from ..errors import ConnectionFailed, InvalidResponse, UsageError
 from ..models import Credentials
-from .base import AbstractCredentials, LoopLocks, environment, is_rejected
+from .base import AbstractCredentials, environment, is_rejected
 from .imds import DEFAULT_ENDPOINT, MetadataService, open_client, parse_endpoint
 
 if TYPE_CHECKING:

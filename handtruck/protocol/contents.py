@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from xml.etree import ElementTree as ET
 
 _OPEN: Final = "<Contents>"
 _CLOSE: Final = "</Contents>"
@@ -23,7 +24,9 @@ _TEXT: Final = re.compile(r">[^<]*<")
 _TAG: Final = re.compile(r"<(/?)(\w+)>")
 _ENTITIES: Final = ("&lt;", "&gt;", "&amp;")
 _CONTROLS: Final = bytes({*range(32), 127} - {9, 10})
-MARKER: Final = "<Contents/>"
+_MARK: Final = "handtruck"
+MARKER: Final = f'<Contents {_MARK}="1"/>'
+_LONGEST: Final = 2000  # of what a server calls an object's fields; longer ones would make long patterns
 
 FIELDS: Final = ("Key", "Size", "ETag", "LastModified", "StorageClass", "Owner/ID")
 
@@ -67,8 +70,9 @@ def take_contents(body: bytes) -> Contents | None:
         return None
     # Here a quote is a character like others, and every ETag has two of them.
     listed = text[start:stop].replace("&quot;", '"').replace("&apos;", "'")
-    shape = _shape_of(_TEXT.sub("><", listed[: listed.find(_CLOSE) + len(_CLOSE)]))
-    if shape is None or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
+    skeleton = _TEXT.sub("><", listed[: listed.find(_CLOSE) + len(_CLOSE)])
+    shape = _shape_of(skeleton) if len(skeleton) <= _LONGEST else None
+    if shape is None or f"{_MARK}=" in text or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
         return None
     rows: list[tuple[str, ...]] = shape.pattern.findall(listed)
     # All of it, without a gap: else there is something between them, or one that is shaped otherwise.
@@ -78,6 +82,11 @@ def take_contents(body: bytes) -> Contents | None:
     if "&" in listed:
         rows = [tuple([_unescape(each) for each in row]) for row in rows]
     return Contents(rows, text[:start] + MARKER + text[stop:])
+
+
+def is_marker(element: ET.Element) -> bool:
+    """This is what stands where the objects stood, and no other element of that name."""
+    return element.get(_MARK) is not None
 
 
 def _is_odd(listed: str) -> bool:

@@ -24,7 +24,7 @@ from xml.sax.saxutils import escape
 
 from ..errors import InvalidResponse
 from ..models import AwsObjectMeta, ObjectPage
-from .contents import FIELDS, Row, take_contents
+from .contents import FIELDS, Row, is_marker, take_contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -153,7 +153,8 @@ def parse_listed_objects(body: bytes) -> ListedPage:
     """
     taken = take_contents(body)
     root, masked = _expect_masked(taken.rest.encode() if taken else body, "ListBucketResult")
-    if taken and len(root.findall("Contents")) != 1:  # they stand somewhere else, and mean something else
+    if taken and not (len(found := root.findall("Contents")) == 1 and is_marker(found[0])):
+        # They stand somewhere else, and mean something else.
         taken, (root, masked) = None, _expect_masked(body, "ListBucketResult")
     decode = _decoder(root, masked)
     token = root.findtext("NextContinuationToken") or None

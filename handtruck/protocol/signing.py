@@ -27,6 +27,13 @@ TOKEN_HEADER: Final = "x-amz-security-token"  # noqa: S105 - a name
 _SIGNED: Final = frozenset({"host", "content-md5", "content-type", "range"})
 
 
+class Signature(dict[str, str]):
+    """Headers that are nobody's business but S3's."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self)}>"
+
+
 def sign(
     *,
     method: str,
@@ -38,7 +45,7 @@ def sign(
     region: str,
     now: datetime,
     service: str = "s3",
-) -> dict[str, str]:
+) -> Signature:
     """The headers that must join a request so that S3 believes it.
 
     Args:
@@ -49,11 +56,11 @@ def sign(
         payload_hash: hex SHA-256 of the body, or ``UNSIGNED-PAYLOAD``.
         credentials: both halves of the key, and the token where there is one.
         region: what the endpoint believes to be; ``us-east-1`` for most clones.
-        now: the time, in UTC.
+        now: the time; aware of its zone.
         service: ``s3``; ``sts`` and others sign alike.
     """
     stamp = _stamp(int(now.timestamp()))
-    added = {"x-amz-date": stamp, "x-amz-content-sha256": payload_hash}
+    added = Signature({"x-amz-date": stamp, "x-amz-content-sha256": payload_hash})
     if credentials.session_token:
         added[TOKEN_HEADER] = credentials.session_token
     signed = canonical_headers(

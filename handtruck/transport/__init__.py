@@ -18,17 +18,20 @@ Why there is one at all is told, with the measurements, in docs/performance.md.
 
 from __future__ import annotations
 
+import socket
 import sys
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import httpx
+from anyio.lowlevel import checkpoint
 
 from .bodies import Arrival, ResponseBody
 from .dialing import Certificate, Dialer, Resolve, SocketOption, tls_context
 from .exchange import Call, Exchange
-from .heads import request_length, write_head
+from .heads import request_length, says_close, write_head
 from .pool import CLOSED, Origin, Pool, origin_of
 
 if TYPE_CHECKING:
@@ -97,6 +100,8 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         if ssl_context is not None and (cert is not None or verify is not True):
             raise ValueError("give either ssl_context=, or verify= and cert=")
+        if uds is not None and not hasattr(socket, "AF_UNIX"):
+            raise ValueError("this platform has no Unix-domain sockets (uds=)")
         if uds is not None and (local_address is not None or resolve is not None):
             raise ValueError("a Unix-domain socket (uds=) goes with neither local_address= nor resolve=")
         self._dialer = Dialer(
@@ -107,9 +112,9 @@ class Transport(httpx.AsyncBaseTransport):
             resolve=resolve,
         )
         size = sys.maxsize if limits.max_connections is None else limits.max_connections
-        if size < 1:
-            raise ValueError(f"limits: max_connections must be at least 1, not {size}")
         keep = size if limits.max_keepalive_connections is None else limits.max_keepalive_connections
+        if size < 1 or keep < 0:
+            raise ValueError(f"{limits}: at least 1 connection there must be, and not fewer than 0 idle ones")
         self._pool = Pool(size, keep, limits.keepalive_expiry, monotonic)
         self._timeouts: Mapping[str, float | None] = timeout.as_dict()
         self._closed = False
@@ -121,6 +126,7 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.TransportError: see https://www.python-httpx.org/exceptions/.
             httpx.UnsupportedProtocol: the URL is not http or https.
             RuntimeError: the transport is closed.
+            OSError: the certificates that the arguments name cannot be read.
             ValueError: the request has a ``trace`` extension, which would be ignored.
         """
         arrival = await self.perform(self._call(request))
@@ -151,6 +157,7 @@ class Transport(httpx.AsyncBaseTransport):
             bodiless=request.method == "HEAD",
             timeouts=extensions.get("timeout"),
             idempotent=bool(extensions.get("handtruck.idempotent")),
+            last=says_close(headers),
         )
 
     async def perform(self, call: Call) -> Arrival:
@@ -174,7 +181,8 @@ class Transport(httpx.AsyncBaseTransport):
             start=exchange.start,
             stop=exchange.received,
             timeout=exchange.read_timeout,
-            keep=head.keep and exchange.whole,
+            keep=head.keep and exchange.whole and not call.last,
+            broken=exchange.broken,
             release=partial(self._release, call.origin),
         )
         return Arrival(head, body, exchange.wire)
@@ -206,6 +214,9 @@ class Transport(httpx.AsyncBaseTransport):
         with self._pool.interruptible():
             wire = await self._dialer.connect(call.origin, (call.timeouts or {}).get("connect"))
             self._pool.busy.add(wire)
+        if self._closed:  # in the same turn of the loop
+            self._pool.drop(wire)
+            self._check_open()
         return wire
 
     def _check_open(self) -> None:
@@ -214,16 +225,21 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _release(self, origin: Origin, wire: Wire, keep: bool) -> None:
         """Take a connection back from an answer that is over."""
-        if keep and not self._closed:
-            if wire.fresh:
-                wire.fresh = False
-                self._dialer.remember(origin, wire)
-            self._pool.put_back(origin, wire)
-        else:
-            self._pool.drop(wire)
-        self._pool.leave()
+        try:
+            if keep and not self._closed:
+                if wire.fresh:
+                    wire.fresh = False
+                    self._dialer.remember(origin, wire)
+                self._pool.put_back(origin, wire)
+            else:
+                self._pool.drop(wire)
+        finally:
+            self._pool.leave()
 
     async def aclose(self) -> None:
         """Close every connection. Requests under way end in errors; there can be no others."""
         self._closed = True
         self._pool.close()
+        # Whoever waited for a socket must leave before a new one gets its number: asyncio forgets by number.
+        with anyio.CancelScope(shield=True):
+            await checkpoint()

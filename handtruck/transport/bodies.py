@@ -32,6 +32,7 @@ class ResponseBody(httpx.AsyncByteStream):
         stop: where what was received ends there.
         timeout: seconds that nothing may come for.
         keep: the connection may serve another request when the body is over.
+        broken: the connection broke already: its end is no end of the body.
         release: takes the connection back; told whether it may live on.
     """
 
@@ -44,6 +45,7 @@ class ResponseBody(httpx.AsyncByteStream):
         stop: int,
         timeout: float | None,
         keep: bool,
+        broken: bool,
         release: Callable[[Wire, bool], None],
     ) -> None:
         self._wire = wire
@@ -54,6 +56,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self._stop = stop
         self._timeout = timeout
         self._keep = keep
+        self._broken = broken
         self._release = release
         self._open = True
         self._over = False
@@ -101,7 +104,7 @@ class ResponseBody(httpx.AsyncByteStream):
         except httpx.TransportError as error:
             if not got:
                 raise
-            self._failed = error
+            self._failed = error.with_traceback(None)  # no cycle, and the buffer is the caller's again
         if not wire.waited:
             await self._checkpoint()
         return got
@@ -140,7 +143,7 @@ class ResponseBody(httpx.AsyncByteStream):
             self._abandon()
             self._closed = True
             if isinstance(error, httpx.TransportError):
-                self._failed = error
+                self._failed = type(error)(str(error))  # another one: no cycle
             raise
 
     def _some_ahead(self, view: memoryview) -> int:
@@ -167,8 +170,10 @@ class ResponseBody(httpx.AsyncByteStream):
         count = await self._wire.receive_into(view, self._timeout)
         if count:
             self._count(count)
-        elif self._left is None:
+        elif self._left is None and not self._broken:
             self._end()
+        elif self._left is None:
+            raise httpx.ReadError("the connection broke, and nothing else tells where the body ends")
         else:
             assert self._length is not None
             raise httpx.RemoteProtocolError(

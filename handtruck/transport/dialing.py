@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import anyio
 import httpx
 
-from .._tasks import in_thread, isolated, siblings
+from .._tasks import LoopLocks, in_thread, isolated, siblings
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Addresses:
     found: list[tuple[socket.AddressFamily, Any]] = field(default_factory=list)
     until: float = 0.0
     turn: int = 0
-    asking: anyio.Lock = field(default_factory=anyio.Lock)
+    asking: LoopLocks = field(default_factory=LoopLocks)
 
     def rotated(self) -> list[tuple[socket.AddressFamily, Any]]:
         """All of them, each family beginning one further than the last time, families taking turns."""
@@ -97,8 +97,8 @@ class Dialer:
         self._resolve = resolve or _system_resolver
         self._names: dict[tuple[str, int], Addresses] = {}
         self._tls: ssl.SSLContext | None = None
-        self._making_tls = anyio.Lock()
-        self._sessions: dict[Origin, ssl.SSLSession] = {}
+        self._making_tls = LoopLocks()
+        self._sessions: dict[tuple[Origin, int, bool], ssl.SSLSession] = {}
 
     async def connect(self, origin: Origin, timeout: float | None) -> Wire:
         """A connection, with its TLS handshake done.
@@ -116,7 +116,7 @@ class Dialer:
             if error.errno or timeout is None:
                 raise httpx.ConnectError(str(error)) from error  # the kernel's own, or the resolver's
             raise httpx.ConnectTimeout(f"no connection to {origin.host}:{origin.port} in {timeout:g} s") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that cannot be one
             raise httpx.ConnectError(str(error)) from error
 
     async def _connect(self, origin: Origin, context: ssl.SSLContext | None) -> Wire:
@@ -136,12 +136,12 @@ class Dialer:
         sock = wire.sock
         if isinstance(sock, ssl.SSLSocket) and sock.session is not None:
             _make_room(self._sessions)
-            self._sessions[origin] = sock.session
+            self._sessions[_terms(origin, sock.context)] = sock.session
 
     # TLS
 
     async def _context(self) -> ssl.SSLContext:
-        async with self._making_tls:
+        async with self._making_tls.here():
             if self._tls is None:
                 limiter = anyio.CapacityLimiter(1)
                 self._tls = await isolated(lambda: in_thread(self._make_tls, limiter=limiter))
@@ -152,10 +152,10 @@ class Dialer:
         context.set_alpn_protocols(["http/1.1"])
         return context.wrap_socket(
             sock,
-            server_hostname=origin.name or origin.host,
+            server_hostname=(origin.name or origin.host).rstrip("."),
             do_handshake_on_connect=False,
             suppress_ragged_eofs=False,
-            session=self._sessions.get(origin),
+            session=self._sessions.get(_terms(origin, context)),
         )
 
     # Addresses
@@ -172,9 +172,10 @@ class Dialer:
         literal = _literal(host, port)
         if literal is not None:
             return [literal]
-        _make_room(self._names)
+        if (host, port) not in self._names:
+            _make_room(self._names)
         name = self._names.setdefault((host, port), Addresses())
-        async with name.asking:
+        async with name.asking.here():
             if monotonic() >= name.until:
                 found = [_literal(text, port) for text in await self._resolve(host, port)]
                 name.found = list(dict.fromkeys(each for each in found if each is not None))
@@ -219,7 +220,7 @@ class Dialer:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            if family != socket.AF_UNIX:
+            if family in _FAMILIES:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._local_address is not None:
                     sock.bind((self._local_address, 0))
@@ -235,6 +236,11 @@ class Dialer:
             sock.close()
             raise
         return sock
+
+
+def _terms(origin: Origin, context: ssl.SSLContext) -> tuple[Origin, int, bool]:
+    """A session that was made without looking at the certificate is not resumed where it counts."""
+    return origin, context.verify_mode, context.check_hostname
 
 
 def _make_room(known: dict[Any, Any]) -> None:

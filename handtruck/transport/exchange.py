@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
@@ -45,15 +45,17 @@ class Call:
         bodiless: the answer has no body: this is a HEAD.
         timeouts: httpx's four, by name; seconds. None: the transport's own.
         idempotent: it may be sent twice, and ``stream`` iterated again.
+        last: it says so itself: the connection serves no other request.
     """
 
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)  # the signature is in it
     stream: object
     length: int | None
     bodiless: bool
     timeouts: Mapping[str, float | None] | None
     idempotent: bool
+    last: bool = False
 
 
 class Exchange:
@@ -64,11 +66,13 @@ class Exchange:
         received: bytes of the answer in the wire's memory.
         start: where in it the answer's head begins; once that is there, where its body does.
         whole: all of the request was sent.
+        broken: the connection broke, so that its end is no end of a body.
     """
 
     __slots__ = (
         "_interim",
         "_small",
+        "broken",
         "call",
         "read_timeout",
         "received",
@@ -89,6 +93,7 @@ class Exchange:
         self.received: int = 0
         self.start: int = 0
         self.whole: bool = False
+        self.broken: bool = False
         self._interim = 0
         self._small = b""
 
@@ -101,6 +106,9 @@ class Exchange:
         self.wire.waited = False
         early = None if self._sent_at_once() else await self._send()
         self.whole = early is None
+        if early is not None and early.status < 300:
+            # A no may come before all was heard. A yes may not: S3 would have nothing to say it to.
+            raise httpx.RemoteProtocolError(f"the peer answered {early.status} before the request was sent")
         head = early or await self._receive()
         if not self.wire.waited:
             await checkpoint()
@@ -110,7 +118,7 @@ class Exchange:
         """The connection was dead when we took it, and sending again does no harm."""
         call = self.call
         again = call.idempotent or (not self.sent and isinstance(call.stream, ViewStream | httpx.ByteStream))
-        return again and not self.received and not self.wire.fresh
+        return again and not self.received
 
     # Out
 
@@ -141,11 +149,12 @@ class Exchange:
     async def _send_stream(self, head: bytes, stream: object, length: int | None) -> Head | None:
         blocks, left, pending = _blocks(stream), length, head
         try:
-            async for block in blocks:
+            async for given in blocks:
+                block: bytes | memoryview = memoryview(given).cast("B")  # of an array, len() would count items
                 if not len(block):
                     continue
                 if left is None:
-                    block = b"%x\r\n%b\r\n" % (len(block), block)
+                    block = b"".join((b"%x\r\n" % len(block), block, b"\r\n"))
                 else:
                     left -= len(block)
                     if left < 0:
@@ -163,7 +172,7 @@ class Exchange:
             raise httpx.LocalProtocolError(_MISCOUNTED)
         return await self._send_bytes(pending)
 
-    async def _send_joined(self, pending: bytes, block: bytes) -> Head | None:
+    async def _send_joined(self, pending: bytes, block: bytes | memoryview) -> Head | None:
         if len(pending) + len(block) <= _JOINED:
             return await self._send_bytes(pending + block)
         return await self._send_bytes(pending) or await self._send_bytes(block)
@@ -213,6 +222,7 @@ class Exchange:
             head = None
         if head is None:
             raise httpx.WriteError(str(error)) from error
+        self.broken = True
         return head
 
     # In

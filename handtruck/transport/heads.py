@@ -59,12 +59,6 @@ def _is_token(name: str) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
-@lru_cache(maxsize=512)
-def lower(name: bytes) -> bytes:
-    """A header's name, to compare it."""
-    return name.lower()
-
-
 def request_length(headers: Iterable[tuple[str, str]]) -> int | None:
     """How many bytes of body the headers promise; None: it goes in chunks.
 
@@ -86,6 +80,11 @@ def request_length(headers: Iterable[tuple[str, str]]) -> int | None:
     if chunked and length is not None:
         raise httpx.LocalProtocolError("the request has both a Content-Length and a Transfer-Encoding")
     return None if chunked else int(length or 0)
+
+
+def says_close(headers: Iterable[tuple[str, str]]) -> bool:
+    """A request that promises to be the connection's last."""
+    return any(name.lower() == "connection" and "close" in value.lower() for name, value in headers)
 
 
 @dataclass(slots=True)
@@ -183,7 +182,7 @@ def parse_head(data: bytes | memoryview, *, bodiless: bool) -> Head:
         length=framing.length,
         chunks=Chunks(events, llhttp) if framing.chunked else None,
         encoded=framing.encoded,
-        keep=_stays_alive(version, framing.connection) and (framing.chunked or framing.length is not None),
+        keep=_stays_alive(version, framing),
     )
 
 
@@ -197,7 +196,7 @@ class _Framing:
         self.chunked = self.encoded = False
         self.connection: list[bytes] = []
         for name, value in headers:
-            match lower(name):
+            match name.lower():
                 case b"content-length":
                     self.length = int(value)  # llhttp has seen to it: it is one number, and there are no chunks
                 case b"transfer-encoding":
@@ -214,8 +213,11 @@ def _only_chunked(value: bytes, already: bool) -> bool:
     return True
 
 
-def _stays_alive(version: bytes, connection: list[bytes]) -> bool:
-    return b"close" not in connection and (version != b"HTTP/1.0" or b"keep-alive" in connection)
+def _stays_alive(version: bytes, framing: _Framing) -> bool:
+    if b"close" in framing.connection or (framing.length is None and not framing.chunked):
+        return False
+    # HTTP/1.0 knows no chunks: what reads them on its behalf may not know where they end (RFC 9112, 6.1).
+    return version != b"HTTP/1.0" or (b"keep-alive" in framing.connection and not framing.chunked)
 
 
 class Chunks:

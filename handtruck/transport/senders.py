@@ -15,13 +15,13 @@ from urllib.request import getproxies, proxy_bypass
 import anyio
 import httpx
 
-from .._tasks import in_thread, isolated, settled
+from .._tasks import LoopLocks, in_thread, isolated, settled
 from ..errors import UsageError
 from ..protocol.signing import TOKEN_HEADER
 from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, NO_TRACE, Transport
 from .exchange import Call
 from .foreign import library_of
-from .heads import write_head
+from .heads import says_close, write_head
 from .pool import Origin, origin_of
 from .values import DirectResponse
 
@@ -160,6 +160,7 @@ class _Direct:
             bodiless=draft.method == "HEAD",
             timeouts=_timeouts(draft),
             idempotent=draft.idempotent,
+            last=says_close(draft.headers),
         )
         if TOKEN_HEADER in signature:
             headers = [*self._headers, *(signature | {TOKEN_HEADER: _HIDDEN}).items()]
@@ -307,7 +308,7 @@ class OwnSender:
         self._origin = origin
         self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=DEFAULT_LIMITS.keepalive_expiry)
         self._proxy = proxy
-        self._making = anyio.Lock()
+        self._making = LoopLocks()
         self._sender: Sender | None = None
         self._closed = False
 
@@ -316,7 +317,7 @@ class OwnSender:
         return await (self._sender or await self._chosen()).prepare(draft)
 
     async def _chosen(self) -> Sender:
-        async with self._making:
+        async with self._making.here():
             if self._sender is None and not self._closed:
                 sender = await self._make()
                 if not self._closed:  # still

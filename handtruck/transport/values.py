@@ -27,6 +27,8 @@ class DirectRequest(httpx.Request):
         self._where = draft.origin, draft.target
         self._pairs = headers
         self._url: httpx.URL | None = None
+        if not draft.body.length:
+            self._content = b""
         self._headers: httpx.Headers | None = None
 
     @property

@@ -182,6 +182,7 @@ class Wire:
             sent = self.try_send(view)  # the loop may have been late, not the peer
             if sent < 0:
                 raise httpx.WriteTimeout(f"nothing could be sent for {timeout:g} s")
+        self._blocked = 0.0
         if self._is_turn_over(sent):
             await checkpoint()
         return sent
@@ -226,6 +227,8 @@ class Wire:
         """Wait; False where it took longer than ``timeout``."""
         self.waited = True
         self._unwaited = 0
+        if self.sock.fileno() < 0:
+            raise closed("the transport was closed")
         try:
             if timeout is None:
                 await wait(what)
@@ -263,6 +266,6 @@ class Wire:
                     return self.sock.getsockname() if name == "client_addr" else self.sock.getpeername()
             case "socket":
                 return self.sock
-            case "is_readable":
+            case "is_readable" if self.sock.fileno() >= 0:
                 return bool(self._pending() or (self._ready is not None and self._ready.poll(0)))
         return None
