@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from mimetypes import MimeTypes
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import httpx
 
@@ -128,8 +128,8 @@ def timeout_of(timeout: TimeoutTypes | None) -> httpx.Timeout | None:
     if timeout is None:
         return None
     try:
-        as_dict = getattr(timeout, "as_dict", None)  # of httpx's class, or of httpx2's
-        four = httpx.Timeout(**as_dict()) if callable(as_dict) else httpx.Timeout(timeout)
+        as_dict: Callable[[], dict[str, Any]] | None = getattr(timeout, "as_dict", None)  # httpx's class, or httpx2's
+        four = httpx.Timeout(timeout) if as_dict is None else httpx.Timeout(**as_dict())
         if all(value is None or value >= 0 for value in four.as_dict().values()):
             return four
     except (TypeError, ValueError, AssertionError):

@@ -291,8 +291,11 @@ class _Threaded:
     def __aiter__(self) -> Self:
         return self
 
+    def _next(self) -> bytes | None:
+        return next(self._iterator, None)
+
     async def __anext__(self) -> bytes:
-        block = await isolated(partial(in_thread, next, self._iterator, None, limiter=self._thread))
+        block = await isolated(partial(in_thread, self._next, limiter=self._thread))
         if block is None:
             raise StopAsyncIteration
         return block

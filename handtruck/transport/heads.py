@@ -128,10 +128,10 @@ class _Events:
 
     def __init__(self) -> None:
         self.headers: RawHeaders = []
-        self.reason = b""
+        self.reason: bytes = b""
         self.blocks: list[bytes] = []
-        self.over = False
-        self.extra = False
+        self.over: bool = False
+        self.extra: bool = False
 
     def on_message_begin(self) -> None:
         self.extra = self.over

@@ -21,9 +21,9 @@ class DirectRequest(httpx.Request):
     """What was sent."""
 
     def __init__(self, draft: Draft, headers: list[tuple[str, str]]) -> None:
-        self.method = draft.method
-        self.stream = draft.body.stream()
-        self.extensions = {**draft.extensions} if draft.extensions else {}
+        self.method: str = draft.method
+        self.stream: httpx.AsyncByteStream = draft.body.stream()
+        self.extensions: dict[str, Any] = {**draft.extensions} if draft.extensions else {}
         self._where = draft.origin, draft.target
         self._pairs = headers
         self._url: httpx.URL | None = None
@@ -59,14 +59,14 @@ class DirectResponse(httpx.Response):
 
     def __init__(self, arrival: Arrival, draft: Draft, headers: list[tuple[str, str]], begin: float) -> None:
         head = arrival.head
-        self.status_code = head.status
-        self.is_closed = False
-        self.is_stream_consumed = False
+        self.status_code: int = head.status
+        self.is_closed: bool = False
+        self.is_stream_consumed: bool = False
         self.default_encoding = "utf-8"
-        self.history = []
-        self.next_request = None
-        self.stream = arrival.body
-        self.extensions = {
+        self.history: list[httpx.Response] = []
+        self.next_request: httpx.Request | None = None
+        self.stream: httpx.AsyncByteStream = arrival.body
+        self.extensions: dict[str, Any] = {
             "http_version": head.version,
             "reason_phrase": head.reason,
             "network_stream": arrival.wire,
@@ -98,7 +98,7 @@ class DirectResponse(httpx.Response):
         return self._lazy_request
 
     @_request.setter
-    def _request(self, request: httpx.Request) -> None:
+    def _request(self, request: httpx.Request) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._lazy_request = request
 
     def __getstate__(self) -> dict[str, Any]:
