@@ -19,6 +19,7 @@ from handtruck.errors import AccessDenied, ConnectionFailed, InvalidResponse, S3
 from handtruck.models import Credentials
 from handtruck.protocol.documents import parse_xml, write_completion
 from tests.scripted import RESET, Reply, Request, client, serve, store
+from tests.transport import peer as other_side
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -288,3 +289,31 @@ def test_ten_thousand_parts_are_one_flat_text() -> None:
     assert [part.findtext("PartNumber") for part in root] == [str(number) for number in range(1, 10_001)]
     assert root[0].findtext("ETag") == '"1&<"'
     assert NO_BODY.length == 0
+
+
+async def test_a_yes_before_all_was_heard_stores_nothing(tmp_path: Path) -> None:
+    """A peer that answers 200 to half of an object has not got it."""
+    large = bytes(16 * 1024 * 1024)
+    path = tmp_path / "large"
+    path.write_bytes(large)
+
+    async def hasty(line: other_side.Line) -> None:
+        await line.head()
+        await line.send(*other_side.ok(b"", b'ETag: "x"').segments)
+        await anyio.sleep_forever()
+
+    async with (
+        other_side.serving(hasty, memory=16 * 1024) as peer,
+        S3Client(peer.url, access_key_id="key-id", secret_access_key="secret", max_attempts=1) as s3,
+    ):
+        with pytest.raises(ConnectionFailed, match="answered 200 before"):
+            await s3.put("b/k", large)
+        with pytest.raises(ConnectionFailed, match="answered 200 before"):
+            await s3.put_file("b/k", path)
+
+
+async def test_the_content_of_a_request_that_has_none() -> None:
+    async with serve(Reply()) as peer, client(peer) as s3:
+        response = await s3.get("b/k")
+        assert response.request.content == b""
+        assert response.request.read() == b""

@@ -26,6 +26,7 @@ _ENTITIES: Final = ("&lt;", "&gt;", "&amp;")
 _CONTROLS: Final = bytes({*range(32), 127} - {9, 10})
 _MARK: Final = "handtruck"
 MARKER: Final = f'<Contents {_MARK}="1"/>'
+_MARKED: Final = re.compile(rf"\s{_MARK}\s*=")
 _LONGEST: Final = 2000  # of what a server calls an object's fields; longer ones would make long patterns
 
 FIELDS: Final = ("Key", "Size", "ETag", "LastModified", "StorageClass", "Owner/ID")
@@ -72,7 +73,7 @@ def take_contents(body: bytes) -> Contents | None:
     listed = text[start:stop].replace("&quot;", '"').replace("&apos;", "'")
     skeleton = _TEXT.sub("><", listed[: listed.find(_CLOSE) + len(_CLOSE)])
     shape = _shape_of(skeleton) if len(skeleton) <= _LONGEST else None
-    if shape is None or f"{_MARK}=" in text or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
+    if shape is None or _MARKED.search(text) or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
         return None
     rows: list[tuple[str, ...]] = shape.pattern.findall(listed)
     # All of it, without a gap: else there is something between them, or one that is shaped otherwise.

@@ -101,10 +101,9 @@ class ResponseBody(httpx.AsyncByteStream):
                 if not count:
                     break
                 got += count
-        except httpx.TransportError as error:
+        except httpx.TransportError:
             if not got:
                 raise
-            self._failed = error.with_traceback(None)  # no cycle, and the buffer is the caller's again
         if not wire.waited:
             await self._checkpoint()
         return got
@@ -130,7 +129,7 @@ class ResponseBody(httpx.AsyncByteStream):
     async def _some(self, view: memoryview) -> int:
         """Some of the body, 0 at its end."""
         if self._failed is not None:
-            raise self._failed
+            raise type(self._failed)(str(self._failed))  # each its own: one with a traceback would hold on to buffers
         if self._closed:
             raise httpx.StreamClosed
         if self._over or not view:
@@ -143,7 +142,7 @@ class ResponseBody(httpx.AsyncByteStream):
             self._abandon()
             self._closed = True
             if isinstance(error, httpx.TransportError):
-                self._failed = type(error)(str(error))  # another one: no cycle
+                self._failed = type(error)(str(error))
             raise
 
     def _some_ahead(self, view: memoryview) -> int:

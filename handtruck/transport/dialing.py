@@ -150,9 +150,11 @@ class Dialer:
     def _wrap(self, context: ssl.SSLContext, sock: socket.socket, origin: Origin) -> ssl.SSLSocket:
         # Of the context, which a caller may share with a client that speaks HTTP/2, each connection takes a copy here.
         context.set_alpn_protocols(["http/1.1"])
+        name = (origin.name or origin.host).rstrip(".")
+        name.encode("idna")  # or ssl would find out with the socket in its hands
         return context.wrap_socket(
             sock,
-            server_hostname=(origin.name or origin.host).rstrip("."),
+            server_hostname=name,
             do_handshake_on_connect=False,
             suppress_ragged_eofs=False,
             session=self._sessions.get(_terms(origin, context)),

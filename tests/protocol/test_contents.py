@@ -26,14 +26,25 @@ VALUES: Final = {
 }
 
 
-def one(leaves: Sequence[str], texts: Mapping[str, str], *, quoted: bool) -> str:
+OPENINGS: Final = ("<Contents>", "<Contents >", '<Contents xmlns="x">', '<Contents handtruck="1">', "<Contents\n>")
+PLAIN: Final = "<Contents><Key>aside</Key><Size>1</Size></Contents>"
+ASIDES: Final = {
+    "comment": f"<!--{PLAIN}-->",
+    "CDATA": f"<Prefix><![CDATA[{PLAIN}]]></Prefix>",
+    "nested": f"<Foo>{PLAIN}</Foo>",
+    "marked": '<Contents handtruck="1"/>',
+    "marked and nested": '<Foo><Contents handtruck="1"/></Foo>',
+}
+
+
+def one(leaves: Sequence[str], texts: Mapping[str, str], *, quoted: bool, opening: str = "<Contents>") -> str:
     """A ``<Contents>``."""
     entities = {'"': "&quot;"} if quoted else {}
     parts = []
     for leaf in leaves:
         text = escape(texts[leaf], entities)
         parts.append(f"<Owner><ID>{text}</ID></Owner>" if leaf == "Owner" else f"<{leaf}>{text}</{leaf}>")
-    return f"<Contents>{''.join(parts)}</Contents>"
+    return f"{opening}{''.join(parts)}</Contents>"
 
 
 def listing(body: str, *, more: str = "") -> bytes:
@@ -46,13 +57,16 @@ def listings(draw: st.DrawFn) -> bytes:
     leaves = draw(st.permutations(LEAVES).flatmap(lambda all_: st.integers(1, len(all_)).map(lambda n: all_[:n])))
     quoted = draw(st.booleans())
     texts = st.fixed_dictionaries({leaf: VALUES.get(leaf, TEXT) for leaf in leaves})
-    rows = [one(leaves, row, quoted=quoted) for row in draw(st.lists(texts, min_size=1, max_size=4))]
+    opening = draw(st.sampled_from(OPENINGS))
+    rows = [one(leaves, row, quoted=quoted, opening=opening) for row in draw(st.lists(texts, min_size=1, max_size=4))]
     between = draw(
         st.sampled_from(["", "", "", "\n", "<!-- x -->", "<CommonPrefixes><Prefix>p</Prefix></CommonPrefixes>"])
     )
     body = between.join(rows)
     wrap = draw(st.sampled_from(["", "", "", "Foo", "!--", "![CDATA["]))
     body = {"": body, "!--": f"<!--{body}-->", "![CDATA[": f"<![CDATA[{body}]]>"}.get(wrap, f"<{wrap}>{body}</{wrap}>")
+    aside = draw(st.sampled_from(["", *ASIDES.values()] if opening == OPENINGS[0] else list(ASIDES.values())))
+    body = aside + body if draw(st.sampled_from([False, False, True])) else body + aside
     return listing(body, more=draw(st.sampled_from(["", "<EncodingType>url</EncodingType>", "<Name>b</Name>"])))
 
 
@@ -76,6 +90,46 @@ def check_both_ways_agree(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_ways_agree(body: bytes) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         check_both_ways_agree(body, monkeypatch)
+
+
+REAL: Final = "<Key>real</Key><Size>5</Size></Contents>"
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("aside", ["comment", "CDATA", "nested"])
+@pytest.mark.parametrize("opening", [*OPENINGS[1:], "<Contents handtruck='1'>"])
+def test_objects_that_stand_elsewhere_are_none(
+    opening: str, aside: str, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real one is written so that only the parser sees it; what looks like one is no part of the listing."""
+    real = opening + REAL
+    body = listing(ASIDES[aside] + real if before else real + ASIDES[aside])
+    check_both_ways_agree(body, monkeypatch)
+    if "xmlns" not in opening:
+        assert [each.key for each in documents.parse_listed_objects(body).page] == ["real"]
+
+
+@pytest.mark.parametrize("aside", ["comment", "CDATA", "nested"])
+@pytest.mark.parametrize("space", [" ", "\n"])
+def test_a_mark_with_a_space(space: str, aside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_both_ways_agree(listing(f'<Contents handtruck{space}="1">{REAL}{ASIDES[aside]}'), monkeypatch)
+
+
+@pytest.mark.parametrize("aside", ["marked", "marked and nested"])
+def test_a_mark_that_is_not_ours(aside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for body in (listing(PLAIN + ASIDES[aside]), listing(ASIDES[aside] + PLAIN)):
+        assert contents.take_contents(body) is None
+        check_both_ways_agree(body, monkeypatch)
+
+
+@pytest.mark.parametrize("count", [1000, 5000])
+def test_an_object_of_thousands_of_fields_is_left_to_the_parser(count: int) -> None:
+    """A pattern that is made of them takes longer than the parser."""
+    flat = "".join(f"<a{number}></a{number}>" for number in range(count))
+    assert contents.take_contents(listing(f"<Contents><Key>k</Key>{flat}</Contents>")) is None
+    deep = "".join(f"<b{number}><c></c>" for number in range(count))
+    deep += "".join(f"</b{number}>" for number in reversed(range(count)))
+    assert contents.take_contents(listing(f"<Contents><Key>k</Key>{deep}</Contents>")) is None
 
 
 @DETERMINISTIC
