@@ -274,6 +274,7 @@ def test_nginx_reads_a_part_to_its_end_and_says_so(served: tuple[endpoints.Endpo
         plain, "PUT", "/bench/put?x=1&partNumber=7&uploadId=upload", b"x" * 9 * MIB, x_amz_content_sha256="0" * 64
     )
     assert (status, body, headers["ETag"][0]) == (200, b"", '"')
+    ask(plain, "GET", "/bench/")  # nginx writes a request's line when it has answered, and before it takes the next
     length, *rest = plain.parts_log.read_text().split()
     assert 9 * MIB < int(length) < 9 * MIB + 1000
     assert rest == [f"content={'0' * 64}", "md5=-", "trailer=-", "checksum-sha256=-"]
