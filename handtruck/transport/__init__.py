@@ -135,12 +135,7 @@ class Transport(httpx.AsyncBaseTransport):
             head.status,
             headers=head.headers,
             stream=arrival.body,
-            extensions={
-                "http_version": head.version,
-                "reason_phrase": head.reason,
-                "network_stream": arrival.wire,
-                "handtruck.body": arrival.body,
-            },
+            extensions=arrival.extensions(),
         )
 
     def _call(self, request: httpx.Request) -> Call:

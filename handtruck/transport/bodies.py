@@ -7,7 +7,7 @@ always. When its last byte was read the connection goes back to the pool; left b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 from anyio.lowlevel import checkpoint
@@ -231,6 +231,15 @@ class Arrival:
     head: Head
     body: ResponseBody
     wire: Wire
+
+    def extensions(self) -> dict[str, Any]:
+        """What httpx's responses carry beside status, headers and body."""
+        return {
+            "http_version": self.head.version,
+            "reason_phrase": self.head.reason,
+            "network_stream": self.wire,
+            "handtruck.body": self.body,
+        }
 
 
 class _BodyIterator:

@@ -66,12 +66,7 @@ class DirectResponse(httpx.Response):
         self.history: list[httpx.Response] = []
         self.next_request: httpx.Request | None = None
         self.stream: httpx.AsyncByteStream = arrival.body
-        self.extensions: dict[str, Any] = {
-            "http_version": head.version,
-            "reason_phrase": head.reason,
-            "network_stream": arrival.wire,
-            "handtruck.body": arrival.body,
-        }
+        self.extensions: dict[str, Any] = arrival.extensions()
         self._arrival: Arrival | None = arrival
         self._raw_headers: RawHeaders = head.headers
         self._lazy_headers: httpx.Headers | None = None
