@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,7 +38,7 @@ from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, plan_ranges, range_header
 from ..transport.reading import raw_reader, read_whole
 from .buffers import Buffers
-from .files import AtomicTarget
+from .files import AtomicTarget, FileSink
 from .progress import CallbackFailed
 from .workers import run_workers
 
@@ -292,10 +291,11 @@ class Fetch:
     async def _write_count(self, reader: RawReader, view: memoryview, stop: int) -> None:
         begin = self.position
         while self.position < stop:
-            got = await reader.readinto(view[: stop - self.position])
-            if not got:
+            sink = FileSink(self.job.target.file, self.position)
+            count = await reader.pour(view[: stop - self.position], sink, self.job.session.threads)
+            if not count:
                 raise self._nonsense(f"the body ended after {self.position - begin} of {stop - begin} bytes")
-            await self._flush(view[:got])
+            self._moved(count)
 
     async def _write_to_the_end(self, reader: RawReader, view: memoryview) -> None:
         ahead = memoryview(bytearray(1))  # the last write is to be known for the last
@@ -320,9 +320,11 @@ class Fetch:
             raise self._nonsense(f"the body is longer than the {count} bytes it should have")
 
     async def _flush(self, block: memoryview) -> None:
-        write = partial(self.job.target.file.write, block, self.position)
-        await in_thread(write, limiter=self.job.session.threads)
-        self.position += len(block)
+        await in_thread(FileSink(self.job.target.file, self.position), block, limiter=self.job.session.threads)
+        self._moved(len(block))
+
+    def _moved(self, count: int) -> None:
+        self.position += count
         if self.position > self.counted:
             fresh, self.counted = self.position - self.counted, self.position
             try:

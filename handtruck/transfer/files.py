@@ -81,6 +81,19 @@ class PositionalFile:
             return os.write(self.descriptor, view)
 
 
+@dataclass(slots=True)
+class FileSink:
+    """Writes block after block from ``offset`` on."""
+
+    file: PositionalFile
+    offset: int
+
+    def __call__(self, block: memoryview) -> None:
+        """Write one more."""
+        self.file.write(block, self.offset)
+        self.offset += len(block)
+
+
 @contextmanager
 def named(path: Path) -> Generator[None]:
     """Errors of the disk say which file the caller knows: a temporary name, or none, would not help."""

@@ -1,5 +1,7 @@
 """An answer's body: read into the caller's memory, or block by block as httpx does.
 
+Or :meth:`~ResponseBody.pour` receives in a worker thread and hands each block on there: what downloads do.
+
 Where it ends is told by a length, by chunks, or by the end of the connection. One that ends too early is an error,
 always. When its last byte was read the connection goes back to the pool; left before that, it is closed.
 """
@@ -12,14 +14,21 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 from anyio.lowlevel import checkpoint
 
+from .._body import stop_if_cancelled
+from .._tasks import in_thread
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import anyio
 
     from .heads import Chunks, Head
     from .wire import Wire
 
 _BLOCK: Final = 64 * 1024
 _AT_ONCE: Final = 1024 * 1024  # what a length that is only claimed may make us set aside
+_AHEAD_OF_US: Final = 128 * 1024  # that much at once: the network is faster than the loop, and a thread pays
+_HOP: Final = 8 * 1024 * 1024  # bytes after which a thread comes back and others have their turn
 
 
 class ResponseBody(httpx.AsyncByteStream):
@@ -107,6 +116,70 @@ class ResponseBody(httpx.AsyncByteStream):
         if not wire.waited:
             await self._checkpoint()
         return got
+
+    async def pour(self, view: memoryview, sink: Callable[[memoryview], object], limiter: anyio.CapacityLimiter) -> int:
+        """Receive the next bytes through ``view`` and hand them to ``sink``, in a worker thread; gives how many, or 0.
+
+        One hop: it is over when the network pauses, after 8 MiB, or where the body ends. Slow bodies are collected by
+        the loop, a ``view`` at a time, so that no thread waits for them. What ``sink`` raises ends the body. Only from
+        inside :func:`handtruck._tasks.isolated`. Errors of the connection: :meth:`readinto`.
+        """
+        lendable = self._chunks is None and self._left is not None and self._wire.lendable
+        got = await (self._collect(view[: self._left]) if lendable else self.readinto(view))
+        if not got:
+            return 0
+        try:
+            if not lendable or self._over:
+                await in_thread(sink, view[:got], limiter=limiter)
+                return got
+            more = await self._lend(view, got, sink, limiter)
+        except BaseException:
+            self._abandon()
+            self._closed = True
+            raise
+        self._count(more)
+        return got + more
+
+    async def _collect(self, room: memoryview) -> int:
+        """Fill ``room``, unless so much comes at once that a thread had better go on."""
+        got = 0
+        try:
+            while got < len(room):
+                count = await self._some(room[got : got + _AHEAD_OF_US])
+                got += count
+                if not count or count == _AHEAD_OF_US:
+                    break
+        except httpx.TransportError:
+            if not got:
+                raise
+        return got
+
+    async def _lend(
+        self, view: memoryview, got: int, sink: Callable[[memoryview], object], limiter: anyio.CapacityLimiter
+    ) -> int:
+        """Lend the connection to a thread; gives how many bytes it received itself."""
+        wire, left = self._wire, self._left
+        assert left is not None
+
+        def work() -> int:
+            done, have = 0, got
+            have += wire.fill(view[got : got + left])
+            while True:
+                sink(view[:have])
+                done += have
+                if done == got + left or done >= _HOP:
+                    break
+                stop_if_cancelled()
+                have = wire.fill(view[: got + left - done])
+                if not have:
+                    break
+            return done - got
+
+        wire.lent = True
+        try:
+            return await in_thread(work, limiter=limiter)
+        finally:
+            wire.take_back()
 
     async def read_some(self, most: int) -> bytes:
         """What is there of it, and at least a byte; none at its end. Errors: :meth:`readinto`."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from .._tasks import in_thread
 from .foreign import library_of
 from .values import DirectResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import httpx
 
@@ -39,6 +40,15 @@ class RawReader(Protocol):
         """Fill ``buffer``: fewer bytes, or 0, only where the body ends, or breaks, which the next call tells."""
         ...
 
+    async def pour(
+        self, view: memoryview, sink: Callable[[memoryview], object], limiter: anyio.CapacityLimiter, /
+    ) -> int:
+        """Hand the next bytes to ``sink``, through ``view``, in a worker thread; gives how many, 0 at the end.
+
+        Only from inside :func:`handtruck._tasks.isolated`.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Leave nothing behind but the response, which is the caller's to close."""
         ...
@@ -53,10 +63,11 @@ def raw_reader(response: httpx.Response) -> RawReader:
 class _Untouched:
     """Our transport's body: closed with its response."""
 
-    __slots__ = ("readinto",)
+    __slots__ = ("pour", "readinto")
 
     def __init__(self, body: RawReader) -> None:
         self.readinto = body.readinto
+        self.pour = body.pour
 
     async def aclose(self) -> None:
         """See :class:`RawReader`."""
@@ -87,6 +98,15 @@ class _Iterated:
             if not got:
                 raise
             self._failed = error
+        return got
+
+    async def pour(
+        self, view: memoryview, sink: Callable[[memoryview], object], limiter: anyio.CapacityLimiter, /
+    ) -> int:
+        """See :class:`RawReader`."""
+        got = await self.readinto(view)
+        if got:
+            await in_thread(sink, view[:got], limiter=limiter)
         return got
 
     async def _next(self) -> bytes:

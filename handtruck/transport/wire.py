@@ -5,6 +5,8 @@ The same code serves asyncio, uvloop and trio: they wait with anyio, all else is
 the network, without a turn of the event loop for each 16 KiB.
 
 A socket that is always ready would never let others run: after :data:`TURN` bytes without a wait comes a checkpoint.
+One that brings more than the loop should carry is lent to a worker thread, which fills whole blocks from it and comes
+back at the first pause: threads never wait for the network.
 Closing is synchronous, so that a cancellation needs no shield.
 """
 
@@ -32,6 +34,7 @@ AHEAD: Final = 16 * 1024
 _PLAIN_BLOCK: Final = 1024 * 1024
 _SECURE_BLOCK: Final = 256 * 1024  # OpenSSL encrypts and writes all of it before it comes back: 0.2 ms
 _STEP: Final = 1.0  # seconds
+_PAUSE: Final = 2  # milliseconds: a thread hop takes 0.1
 _PEEK: Final = socket.MSG_PEEK
 _EPOLL: Final[type[select.epoll] | None] = getattr(select, "epoll", None)
 _POLL: Final[Callable[[], select.poll] | None] = getattr(select, "poll", None)
@@ -46,6 +49,7 @@ class Wire:
         view: memory for the answer's head and what comes with it.
         fresh: no answer ever came on it.
         idle_since: on the pool's clock.
+        lent: a worker thread reads from it; closed meanwhile, it is closed when the thread is back.
         waited: others have run since this was set to False.
     """
 
@@ -56,9 +60,11 @@ class Wire:
         "_ready",
         "_ready_for_read",
         "_unwaited",
+        "_unwanted",
         "buffer",
         "fresh",
         "idle_since",
+        "lent",
         "secure",
         "sock",
         "view",
@@ -72,6 +78,8 @@ class Wire:
         self.resize(AHEAD)
         self.fresh: bool = True
         self.idle_since: float = 0.0
+        self.lent: bool = False
+        self._unwanted = False
         self.waited: bool = False
         self._unwaited = 0
         self._both: select.epoll | None = None
@@ -140,6 +148,36 @@ class Wire:
                     break
                 got += count
         return got
+
+    @property
+    def lendable(self) -> bool:
+        """A thread can tell a pause from an end."""
+        return self._ready is not None
+
+    def fill(self, view: memoryview) -> int:
+        """In a worker thread: what comes without a pause. Whatever else ends this is met again by the next call."""
+        got, ready = 0, self._ready
+        assert ready is not None
+        with suppress(OSError):
+            while got < len(view):
+                try:
+                    count = self.sock.recv_into(view[got:])
+                except _WANT_READ:
+                    if ready.poll(_PAUSE):
+                        continue
+                    break
+                if not count:
+                    break
+                got += count
+        return got
+
+    def take_back(self) -> None:
+        """The thread that it was lent to is done with it."""
+        self.lent = False
+        self.waited = True
+        self._unwaited = 0
+        if self._unwanted:
+            self.close()
 
     async def receive_into(self, view: memoryview, timeout: float | None, *, wait_first: bool = False) -> int:
         """Receive what is there, and wait while there is nothing; 0 at the end.
@@ -250,6 +288,11 @@ class Wire:
 
     def close(self) -> None:
         """Give the descriptors back; whoever waits for them gets an error. Harmless when closed."""
+        if self.lent:  # a descriptor that is closed under a thread may be another file's the next moment
+            self._unwanted = True
+            with suppress(OSError):
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # SSLSocket's own would go on in plain text
+            return
         both, self._both = self._both, None
         for each in (both, self.sock):
             if each is not None and each.fileno() >= 0:
