@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from handtruck import S3Client, UploadResult
     from handtruck.protocol.operations import Operation
-    from handtruck.transfer.download import Fetch
+    from handtruck.transfer.fetch import Fetch
 
 pytestmark = pytest.mark.anyio
 
@@ -672,7 +672,7 @@ async def test_the_whole_object_is_no_answer_to_a_later_range(target: Path) -> N
 
 
 async def test_mutation_200_is_written_at_an_offset(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from handtruck.transfer.download import Fetch
+    from handtruck.transfer.fetch import Fetch
 
     def trust(self: Fetch, response: httpx.Response) -> int:
         assert self.stop is not None
@@ -894,7 +894,7 @@ async def test_a_changed_object_is_noticed_where_if_match_is_ignored(target: Pat
 
 
 async def test_mutation_etags_are_not_compared(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transfer.download.same_etag", lambda *_: True)
+    monkeypatch.setattr("handtruck.transfer.fetch.same_etag", lambda *_: True)
     with pytest.raises(GOES_RED):
         await check_a_changed_etag_is_noticed(target)
 

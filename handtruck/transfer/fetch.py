@@ -1,0 +1,308 @@
+"""One range of an object, fetched however often it breaks, and always of the same version.
+
+The first answer tells the size and the ETag; every later request asks with If-Match, and every answer's ETag and
+Content-Range are compared all the same, because some servers ignore the one and misstate the other. An answer of 200
+is good if its Content-Range is exactly what was asked for; without one it is the whole object, and never taken for a
+range. A range goes on where it broke off; one whose bytes are all there is done, however its answer ended.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import httpx
+
+from .._session import PLAIN, Options, Session
+from ..errors import InvalidResponse, PreconditionFailed
+from ..protocol import operations
+from ..protocol.answers import Answer, failure
+from ..protocol.checksums import is_strong, same_etag
+from ..protocol.parts import parse_content_range, range_header
+from ..transport.reading import raw_reader, read_whole
+from .files import FileSink
+from .progress import CallbackFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protocol.address import Location
+    from ..protocol.operations import Headers, Operation
+    from ..transport.reading import RawReader
+    from .buffers import Buffers
+    from .files import PositionalFile
+
+
+class Destination(Protocol):
+    """Where an object's bytes go."""
+
+    async def take(self, reader: RawReader, start: int, most: int | None) -> int:
+        """Take the next bytes, which belong at ``start``, at most ``most``; gives how many, 0 where there are none."""
+        ...
+
+
+@dataclass(slots=True)
+class IntoFile:
+    """Written at their offsets, in worker threads, a buffer at a time."""
+
+    file: PositionalFile
+    buffers: Buffers
+    threads: anyio.CapacityLimiter
+
+    async def take(self, reader: RawReader, start: int, most: int | None) -> int:
+        """See :class:`Destination`."""
+        buffer = self.buffers.take()
+        try:
+            return await reader.pour(memoryview(buffer)[:most], FileSink(self.file, start), self.threads)
+        finally:
+            self.buffers.give_back(buffer)
+
+
+@dataclass(slots=True)
+class IntoMemory:
+    """Received where they are wanted: ``view`` begins at byte ``start`` of the object."""
+
+    view: memoryview
+    start: int
+
+    async def take(self, reader: RawReader, start: int, most: int | None) -> int:
+        """See :class:`Destination`."""
+        return await reader.readinto(self.view[start - self.start :][:most])
+
+
+@dataclass(slots=True)
+class Version:
+    """The one state of the object that is fetched; blank until the first answer.
+
+    Attributes:
+        known: set when the other fields are.
+        headers: of the first answer.
+        etag: as the server sent it.
+        size: bytes; None while an answer without a length is being read.
+        pinned: its ETag can be put into If-Match.
+        whole: a single answer brings all of it: there are no other ranges.
+        untied: ranges could be of different versions: they are given up for one answer that brings all.
+    """
+
+    known: anyio.Event = field(default_factory=anyio.Event)
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    etag: str | None = None
+    size: int | None = None
+    pinned: bool = False
+    whole: bool = False
+    untied: bool = False
+
+
+class NotInRanges(Exception):
+    """The server gives the object only as a whole: it ignores ranges, or nothing ties one to the next."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Remote:
+    """An object that is fetched, in one or many requests.
+
+    Attributes:
+        headers: sent with every request.
+        options: with the number of attempts.
+        whole: its bytes may come as one answer, whatever was asked for; else that is :class:`NotInRanges`.
+    """
+
+    session: Session
+    location: Location
+    headers: Headers = ()
+    options: Options = PLAIN
+    whole: bool = True
+    version: Version = field(default_factory=Version)
+
+    def changed(self, how: str) -> PreconditionFailed:
+        """The error that says so."""
+        return PreconditionFailed(
+            f"GetObject {self.location}: the object was replaced while it was downloaded: {how}",
+            status=412,
+            code="PreconditionFailed",
+            message=how,
+            bucket=self.location.bucket,
+            key=self.location.key,
+            operation="GetObject",
+        )
+
+    def nonsense(self, what: str) -> InvalidResponse:
+        """The error that says so."""
+        return InvalidResponse(f"GetObject {self.location}: {what}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Fetch:
+    """Bytes ``[start, stop)`` of an object on their way; ``stop`` None: to the end.
+
+    Attributes:
+        moved: told of bytes that arrived, each once: a range that must begin again is not told twice.
+        position: the first byte that is still to come.
+    """
+
+    remote: Remote
+    start: int
+    stop: int | None
+    destination: Destination
+    moved: Callable[[int], object] | None = None
+    position: int = field(init=False)
+    counted: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.position = self.counted = self.start
+
+    async def run(self) -> None:
+        """Fetch it, or raise."""
+        try:
+            await self.remote.session.exchange(self.operation, self.receive, options=self.remote.options)
+        except CallbackFailed as carrier:
+            failed = carrier.error
+        else:
+            return
+        try:
+            raise failed  # out here it is chained to nothing of ours
+        finally:
+            del failed  # no cycle: its traceback holds this frame
+
+    def operation(self) -> Operation[Answer]:
+        """Ask for what is missing of the version that is known; for all of it where nothing pins one."""
+        remote, version = self.remote, self.remote.version
+        headers = list(remote.headers)
+        if self.stop is None or not version.pinned or self.position == self.stop:  # the last: more came than should
+            self.position = self.start
+        if self.stop is not None:
+            headers.append(("Range", range_header(self.position, self.stop)))
+        if version.pinned and version.etag is not None and self.stop is not None:
+            headers = [(name, value) for name, value in headers if name.lower() != "if-match"]
+            headers.append(("If-Match", version.etag))
+        return operations.get_object(remote.location, tuple(headers))
+
+    async def receive(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
+        """Take what the answer brings, if it is an answer to the question."""
+        if response.status_code in (200, 206):
+            await self._take(response, self._understand(response))
+        else:
+            await self._refused(operation, response, attempt)
+
+    async def _refused(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
+        await read_whole(response)
+        first = not self.remote.version.known.is_set()
+        if response.status_code == 416 and first:
+            self._learn(response, size=0)  # only an empty object has no byte 0
+            return
+        answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
+        error = failure(answer, operation.name, operation.location, attempt)
+        if response.status_code in (412, 416) and not first:
+            raise self.remote.changed(str(error)) from error
+        raise error
+
+    def _learn(self, response: httpx.Response, *, size: int | None, whole: bool = False, untied: bool = False) -> None:
+        if untied and not self.remote.whole:
+            raise NotInRanges
+        version = self.remote.version
+        version.headers = response.headers
+        version.etag = response.headers.get("etag")
+        version.pinned = is_strong(version.etag)
+        version.size = size
+        version.whole, version.untied = whole, untied
+        version.known.set()
+
+    def _understand(self, response: httpx.Response) -> int | None:
+        """Compare the answer with the question; gives the bytes to take from it (None: until it ends)."""
+        said = response.headers.get("content-range")
+        if said is None:
+            return self._understand_whole(response)
+        try:
+            piece = parse_content_range(said)
+        except InvalidResponse as error:
+            raise self.remote.nonsense(str(error)) from error
+        if piece.total is None or self.stop is None:
+            raise self.remote.nonsense(f"Content-Range {said!r} is no answer to the request")
+        self._compare(response, piece.total)
+        stop = min(self.stop, piece.total)
+        if (piece.start, piece.stop) != (self.position, stop):
+            raise self.remote.nonsense(f"Content-Range is {said!r}, asked were bytes {self.position}-{self.stop - 1}")
+        if _length(response) not in (None, piece.stop - piece.start):
+            raise self.remote.nonsense(f"Content-Length {_length(response)} contradicts Content-Range {said!r}")
+        self.stop = stop
+        return 0 if self.remote.version.untied else piece.stop - piece.start
+
+    def _compare(self, response: httpx.Response, total: int) -> None:
+        """The first answer says which version is fetched; the others must be of the same one."""
+        version = self.remote.version
+        etag = response.headers.get("etag")
+        if not version.known.is_set() or not version.pinned:
+            assert self.stop is not None
+            self._learn(response, size=total, untied=not is_strong(etag) and total > self.stop)
+        elif not same_etag(etag, version.etag) or total != version.size:
+            raise self.remote.changed(f"its ETag was {version.etag}, now it is {etag}")
+
+    def _understand_whole(self, response: httpx.Response) -> int | None:
+        """An answer without Content-Range is the whole object, whatever was asked for."""
+        first = not self.remote.version.known.is_set()
+        if response.status_code != 200 or self.position != 0 or not (first or self.stop is None):
+            raise self.remote.nonsense("the Range header was ignored, or answered without a Content-Range")
+        length = _length(response)
+        if length is None and "content-encoding" in response.headers:
+            raise self.remote.nonsense("an encoding was put on the body on its way, and its length is not told")
+        if length is None and not _shows_its_end(response):
+            raise self.remote.nonsense("neither a Content-Length nor anything else tells where the body ends")
+        if not self.remote.whole and (length is None or self.stop is None or length > self.stop):
+            raise NotInRanges
+        self._learn(response, size=length, whole=True)
+        self.stop = None
+        return length
+
+    async def _take(self, response: httpx.Response, count: int | None) -> None:
+        """Take the body, and see that it is as long as it should be."""
+        if count == 0:
+            return
+        reader = raw_reader(response)
+        try:
+            begin, stop = self.position, None if count is None else self.position + count
+            while stop is None or self.position < stop:
+                most = None if stop is None else stop - self.position
+                got = await self.destination.take(reader, self.position, most)
+                if not got:
+                    break
+                self._moved(got)
+            if stop is None:
+                self.remote.version.size = self.position
+            elif self.position < stop:
+                raise self.remote.nonsense(f"the body ended after {self.position - begin} of {count} bytes")
+            elif _length(response) is None:
+                await self._expect_end(reader, stop - begin)
+        finally:
+            await reader.aclose()
+
+    async def _expect_end(self, reader: RawReader, count: int) -> None:
+        """All bytes are there: how the answer ends does not matter any more, but that it goes on does."""
+        more = 0
+        with suppress(httpx.TransportError):
+            more = await reader.readinto(memoryview(bytearray(1)))
+        if more:
+            raise self.remote.nonsense(f"the body is longer than the {count} bytes it should have")
+
+    def _moved(self, count: int) -> None:
+        self.position += count
+        if self.position > self.counted:
+            fresh, self.counted = self.position - self.counted, self.position
+            if self.moved is None:
+                return
+            try:
+                self.moved(fresh)
+            except Exception as error:
+                raise CallbackFailed(error) from error
+
+
+def _shows_its_end(response: httpx.Response) -> bool:
+    """A body without a length is whole only if its framing says so; a closed connection may as well be a broken one."""
+    chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
+    return chunked or response.http_version not in ("HTTP/1.0", "HTTP/1.1")
+
+
+def _length(response: httpx.Response) -> int | None:
+    text = response.headers.get("content-length")
+    return int(text) if text and text.isascii() and text.isdigit() else None
