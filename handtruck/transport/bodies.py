@@ -9,6 +9,7 @@ always. When its last byte was read the connection goes back to the pool; left b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
@@ -29,6 +30,7 @@ _BLOCK: Final = 64 * 1024
 _AT_ONCE: Final = 1024 * 1024  # what a length that is only claimed may make us set aside
 _AHEAD_OF_US: Final = 128 * 1024  # that much at once: the network is faster than the loop, and a thread pays
 _HOP: Final = 8 * 1024 * 1024  # bytes after which a thread comes back and others have their turn
+_HOP_TIME: Final = 0.05  # seconds after which it waits no more: a trickle is the loop's business
 
 
 class ResponseBody(httpx.AsyncByteStream):
@@ -120,16 +122,18 @@ class ResponseBody(httpx.AsyncByteStream):
     async def pour(self, view: memoryview, sink: Callable[[memoryview], object], limiter: anyio.CapacityLimiter) -> int:
         """Receive the next bytes through ``view`` and hand them to ``sink``, in a worker thread; gives how many, or 0.
 
-        One hop: it is over when the network pauses, after 8 MiB, or where the body ends. Slow bodies are collected by
-        the loop, a ``view`` at a time, so that no thread waits for them. What ``sink`` raises ends the body. Only from
-        inside :func:`handtruck._tasks.isolated`. Errors of the connection: :meth:`readinto`.
+        One hop: it is over when the network pauses, after 8 MiB or 50 ms, or where the body ends. Slow bodies are
+        collected by the loop, a ``view`` at a time, so that no thread waits for them. What ``sink`` raises ends the
+        body. Only from inside :func:`handtruck._tasks.isolated`. Errors of the connection: :meth:`readinto`.
         """
+        if self._over or self._closed:
+            return await self._some(view)  # 0, or why not
         lendable = self._chunks is None and self._left is not None and self._wire.lendable
         got = await (self._collect(view[: self._left]) if lendable else self.readinto(view))
         if not got:
             return 0
         try:
-            if not lendable or self._over:
+            if not lendable or not self._left or self._start < self._stop:  # what came with the head goes first
                 await in_thread(sink, view[:got], limiter=limiter)
                 return got
             more = await self._lend(view, got, sink, limiter)
@@ -162,15 +166,16 @@ class ResponseBody(httpx.AsyncByteStream):
         assert left is not None
 
         def work() -> int:
+            until = monotonic() + _HOP_TIME
             done, have = 0, got
-            have += wire.fill(view[got : got + left])
+            have += wire.fill(view[got : got + left], until)
             while True:
                 sink(view[:have])
                 done += have
                 if done == got + left or done >= _HOP:
                     break
                 stop_if_cancelled()
-                have = wire.fill(view[: got + left - done])
+                have = wire.fill(view[: got + left - done], until)
                 if not have:
                     break
             return done - got

@@ -16,6 +16,7 @@ import select
 import socket
 import ssl
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -154,8 +155,11 @@ class Wire:
         """A thread can tell a pause from an end."""
         return self._ready is not None
 
-    def fill(self, view: memoryview) -> int:
-        """In a worker thread: what comes without a pause. Whatever else ends this is met again by the next call."""
+    def fill(self, view: memoryview, until: float) -> int:
+        """In a worker thread: what comes without a pause, waiting for none of it after ``until`` (time.monotonic).
+
+        Whatever else ends this is met again by the next call.
+        """
         got, ready = 0, self._ready
         assert ready is not None
         with suppress(OSError):
@@ -163,7 +167,7 @@ class Wire:
                 try:
                     count = self.sock.recv_into(view[got:])
                 except _WANT_READ:
-                    if ready.poll(_PAUSE):
+                    if monotonic() < until and ready.poll(_PAUSE):
                         continue
                     break
                 if not count:
@@ -309,6 +313,6 @@ class Wire:
                     return self.sock.getsockname() if name == "client_addr" else self.sock.getpeername()
             case "socket":
                 return self.sock
-            case "is_readable" if self.sock.fileno() >= 0:
+            case "is_readable" if self.sock.fileno() >= 0 and not self.lent:  # not even a look beside a thread
                 return bool(self._pending() or (self._ready is not None and self._ready.poll(0)))
         return None
