@@ -95,7 +95,11 @@ PLAIN: Final = Options()
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """What all requests of a client share."""
+    """What all requests of a client share.
+
+    Attributes:
+        limiter: requests on the wire at once, shared with others; what undoes something goes beside it.
+    """
 
     endpoint: Endpoint
     sender: Sender
@@ -105,6 +109,7 @@ class Session:
     max_attempts: int
     clock: Callable[[], datetime]
     random: Callable[[], float]
+    limiter: anyio.CapacityLimiter | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
     places: Places = field(init=False)
     checked: Credentials | None = None
@@ -257,13 +262,19 @@ class Session:
         prepared = await self._prepare(operation, body, options)
         if not options.placed:
             await self.places.take()
+        shared = False
         try:
+            if self.limiter is not None and not options.placed:
+                await self.limiter.acquire_on_behalf_of(prepared)
+                shared = True
             signature = self._sign(prepared, operation, body, keys)
             if options.on_wire is not None:
                 options.on_wire(True)
                 return await settled(partial(self._round_trip, operation, prepared, signature, receive, attempt), GRACE)
             return await self._round_trip(operation, prepared, signature, receive, attempt)
         finally:
+            if self.limiter is not None and shared:
+                self.limiter.release_on_behalf_of(prepared)
             if not options.placed:
                 self.places.give_back()
 

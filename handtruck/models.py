@@ -109,11 +109,13 @@ class DownloadResult:
     """A file that is now there.
 
     Attributes:
-        path: the file, symbolic links resolved.
+        path: the file, symbolic links resolved; None where the target was none.
         size: bytes.
         etag: of the object, as the server sent it.
+        resumed: bytes that an earlier attempt had left, and that were not fetched again.
     """
 
-    path: Path
+    path: Path | None
     size: int
     etag: str | None
+    resumed: int = 0

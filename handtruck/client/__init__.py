@@ -21,6 +21,8 @@ from .transfers import TransferMethods
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import anyio
+
 DEFAULT_MAX_CONNECTIONS: Final = 64
 """Below httpx's own limit of 100, so that a caller's client with default limits never queues our requests."""
 
@@ -55,6 +57,8 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
         max_connections: requests on the wire at once; one more may undo an upload. With a client of yours, no more
             than its pool has connections.
         max_attempts: how often a request is sent in all before a failure that might pass is final.
+        limiter: one more bound on requests on the wire, to share between clients: each request, but those that undo
+            an upload, holds one of its tokens while it is on the wire.
         proxy: send through it. Default: the one that the environment names (``HTTPS_PROXY`` and others), if any.
             Requests go through httpx's own transport then, which is slower.
 
@@ -76,6 +80,7 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
         addressing: Addressing = "auto",
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        limiter: anyio.CapacityLimiter | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
     ) -> None:
         for name, value in (("max_connections", max_connections), ("max_attempts", max_attempts)):
@@ -102,6 +107,7 @@ class S3Client(HttpMethods, ListMethods, TransferMethods):
             region=region,
             max_connections=max_connections,
             max_attempts=max_attempts,
+            limiter=limiter,
             clock=partial(datetime.now, UTC),
             random=random.random,
         )

@@ -10,24 +10,30 @@
 *One file.* Bytes go to a sibling by positional writes and take the target's place when the last one is there.
 Whatever goes wrong before leaves the target as it was and the sibling removed.
 
+*Another attempt.* With ``resume`` the sibling has a journal and stays: see :mod:`handtruck.transfer.partial`.
+
 *Memory.* One block of ``buffer_size`` for each worker.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from .._session import PLAIN, Options, Session
 from .._tasks import in_thread
-from ..errors import UsageError
+from ..errors import PreconditionFailed, UsageError
 from ..models import DownloadResult
 from ..protocol.parts import plan_ranges
 from .buffers import Buffers
 from .fetch import Fetch, IntoFile, Remote
 from .files import AtomicTarget
+from .journal import gaps
+from .partial import PartialTarget
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -37,7 +43,11 @@ if TYPE_CHECKING:
     from ..protocol.address import Location
     from ..protocol.operations import Headers
     from .fetch import Destination, Version
+    from .files import FileSink, StagedTarget
+    from .journal import Range, Read
     from .progress import Meter
+
+log = logging.getLogger("handtruck")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,8 @@ class DownloadPlan:
         workers: ranges on their way at once.
         tries: attempts for each range.
         block: bytes a worker collects before it writes.
+        resume: go on with what an earlier attempt left, and leave what a later one may use.
+        durable: it outlives a loss of power when the call returns.
     """
 
     location: Location
@@ -57,16 +69,18 @@ class DownloadPlan:
     workers: int
     tries: int
     block: int
+    resume: bool = False
+    durable: bool = False
     options: Options = PLAIN
 
-    def check(self) -> None:
-        """Refuse nonsense before anything is sent.
+    def check(self, *, step: str = "range_step") -> None:
+        """Refuse nonsense before anything is sent; ``step`` is what the caller knows it as.
 
         Raises:
             UsageError.
         """
         for name, value in (
-            ("range_step", self.step),
+            (step, self.step),
             ("workers_count", self.workers),
             ("range_get_tries", self.tries),
             ("buffer_size", self.block),
@@ -81,12 +95,13 @@ class DownloadPlan:
 
 async def download_file(session: Session, plan: DownloadPlan, path: Path, meter: Meter) -> DownloadResult:
     """Fetch an object into a file. To be called inside :func:`handtruck._tasks.isolated`."""
-    target = await in_thread(AtomicTarget, path, limiter=session.threads)
+    target = await in_thread(_target, session, plan, path, limiter=session.threads)
     try:
-        version = await Download(session, plan, target, meter).run()
+        read = await in_thread(target.found, limiter=session.threads)
+        version, resumed = await _fetched(session, plan, target, meter, read)
         size = version.size or 0
         meter.end(size)
-        await in_thread(target.commit, size, limiter=session.threads)
+        await in_thread(partial(target.commit, size, durable=plan.durable), limiter=session.threads)
     except BaseException as error:
         problem: str | None = None
         with anyio.CancelScope(shield=True):
@@ -94,14 +109,45 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
         if problem:
             error.add_note(problem)
         raise
-    return DownloadResult(path=target.path, size=size, etag=version.etag)
+    return DownloadResult(path=target.path, size=size, etag=version.etag, resumed=resumed)
+
+
+def _target(session: Session, plan: DownloadPlan, path: Path) -> StagedTarget:
+    if plan.resume:
+        return PartialTarget(path, session.endpoint.origin + plan.location.path, durable=plan.durable)
+    return AtomicTarget(path)
+
+
+async def _fetched(
+    session: Session, plan: DownloadPlan, target: StagedTarget, meter: Meter, read: Read | None
+) -> tuple[Version, int]:
+    """Fetch what is missing, or all of it where the object is another one by now; gives also what was not missing."""
+    if read is not None:
+        meter.begin(read.covered, read.subject.size)
+        try:
+            return await Download(session, plan, target, meter, read).run(), read.covered
+        except PreconditionFailed as error:
+            if meter.done > read.covered:
+                raise  # it was the same one a moment ago
+            log.warning("%s: starting over: %s", target.path, error)
+            meter.begin(0, None)
+    await in_thread(target.clear, limiter=session.threads)
+    return await Download(session, plan, target, meter).run(), 0
 
 
 class Download:
-    """One download from the first range to the last byte."""
+    """One download from the first range to the last byte.
 
-    def __init__(self, session: Session, plan: DownloadPlan, target: AtomicTarget, meter: Meter) -> None:
+    Args:
+        read: the version to fetch, and what of it need not be.
+    """
+
+    def __init__(
+        self, session: Session, plan: DownloadPlan, target: StagedTarget, meter: Meter, read: Read | None = None
+    ) -> None:
+        self.session = session
         self.plan = plan
+        self.target = target
         self.meter = meter
         self.remote: Remote = Remote(
             session=session,
@@ -109,7 +155,11 @@ class Download:
             headers=plan.headers,
             options=replace(plan.options, attempts=plan.tries),
         )
-        self._into: Destination = IntoFile(target.file, Buffers(plan.block), session.threads)
+        self._here: tuple[Range, ...] = ()
+        if read is not None:
+            self.remote.version.pin(read.subject.etag, read.subject.size)
+            self._here = read.ranges
+        self._into: Destination = IntoFile(self._sink, Buffers(plan.block), session.threads)
 
     async def run(self) -> Version:
         """Fetch everything, or raise."""
@@ -120,15 +170,27 @@ class Download:
         return version
 
     async def _feed(self) -> AsyncGenerator[Fetch, None]:
-        step, version = self.plan.step, self.remote.version
-        yield self._fetch(0, step)
-        await version.known.wait()
-        if not (version.whole or version.untied):
-            for start, stop in plan_ranges(step, version.size or 0, step):
-                yield self._fetch(start, stop)
+        step, version, begin = self.plan.step, self.remote.version, 0
+        if not self._here:
+            begin = step
+            yield self._fetch(0, step)
+            await version.known.wait()
+        if version.whole or version.untied or version.size is None:
+            return
+        if version.size > begin:
+            await in_thread(self.target.allot, version.size, limiter=self.session.threads)
+        for start, stop in gaps(self._here, version.size):
+            for each in plan_ranges(max(start, begin), stop, step):
+                yield self._fetch(*each)
 
     def _fetch(self, start: int, stop: int | None) -> Fetch:
         return Fetch(remote=self.remote, start=start, stop=stop, destination=self._into, moved=self._moved)
+
+    def _sink(self, start: int) -> FileSink:
+        version = self.remote.version
+        if version.etag is not None and version.pinned and version.size is not None and not version.whole:
+            self.target.knows(version.etag, version.size)
+        return self.target.sink(start)
 
     def _moved(self, count: int) -> None:
         self.meter.total = self.remote.version.size

@@ -22,7 +22,6 @@ from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, range_header
 from ..transport.reading import raw_reader, read_whole
-from .files import FileSink
 from .progress import CallbackFailed
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
     from .buffers import Buffers
-    from .files import PositionalFile
+    from .files import FileSink
 
 
 class Destination(Protocol):
@@ -45,9 +44,9 @@ class Destination(Protocol):
 
 @dataclass(slots=True)
 class IntoFile:
-    """Written at their offsets, in worker threads, a buffer at a time."""
+    """Written at their offsets, in worker threads, a buffer at a time; ``sink`` writes from an offset on."""
 
-    file: PositionalFile
+    sink: Callable[[int], FileSink]
     buffers: Buffers
     threads: anyio.CapacityLimiter
 
@@ -55,7 +54,7 @@ class IntoFile:
         """See :class:`Destination`."""
         buffer = self.buffers.take()
         try:
-            return await reader.pour(memoryview(buffer)[:most], FileSink(self.file, start), self.threads)
+            return await reader.pour(memoryview(buffer)[:most], self.sink(start), self.threads)
         finally:
             self.buffers.give_back(buffer)
 
@@ -93,6 +92,11 @@ class Version:
     pinned: bool = False
     whole: bool = False
     untied: bool = False
+
+    def pin(self, etag: str, size: int) -> None:
+        """It is known beforehand which one is wanted."""
+        self.etag, self.size, self.pinned = etag, size, True
+        self.known.set()
 
 
 class NotInRanges(Exception):

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from .journal import Read
+
 VECTORED: Final = hasattr(os, "preadv")
 POSITIONAL: Final = hasattr(os, "pread") and hasattr(os, "pwrite")
-_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_LONGEST_NAME: Final = 255
+FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+LONGEST_NAME: Final = 255
 _BLOCK: Final = 1024 * 1024
 
 
@@ -113,7 +115,7 @@ class SourceFile:
             OSError: it cannot be opened.
             UsageError: it is not a regular file.
         """
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | FLAGS | getattr(os, "O_NONBLOCK", 0))
         self.file: PositionalFile = PositionalFile(descriptor, path)
         self._before = os.fstat(descriptor)
         self.size: int = self._before.st_size
@@ -158,42 +160,82 @@ class SourceFile:
         os.close(self.file.descriptor)
 
 
-class AtomicTarget:
+class StagedTarget:
     """A file that appears, or is replaced, in one step when it is complete; until then nobody sees a change.
 
-    Bytes go to a sibling ``<name>.<random>.part``. A symbolic link is followed, the mode of an existing file is kept.
+    A symbolic link is followed, the mode of an existing file is kept. Bytes go to a sibling, the part.
     """
 
+    path: Path
+    file: PositionalFile
+    _part: Path
+    _open: bool = True
+
+    def sink(self, start: int) -> FileSink:
+        """Writes from ``start`` on."""
+        return FileSink(self.file, start)
+
+    def found(self) -> Read | None:
+        """What an earlier attempt left, if it is of use."""
+        return None
+
+    def knows(self, etag: str, size: int) -> None:
+        """Which version of the object the bytes are of."""
+
+    def clear(self) -> None:
+        """Forget what was found."""
+
+    def allot(self, size: int) -> None:
+        """Make the part as long as it will be: where there are sparse files, that takes no space and no time."""
+        with named(self.file.path):
+            os.ftruncate(self.file.descriptor, size)
+
+    def commit(self, size: int, *, durable: bool = False) -> None:
+        """Put it in place of whatever was there; ``durable``: it outlives a loss of power from now on.
+
+        A longer attempt before the last one may have left more bytes.
+        """
+        with named(self.file.path):
+            if os.fstat(self.file.descriptor).st_size > size:
+                os.ftruncate(self.file.descriptor, size)
+            if durable:
+                os.fsync(self.file.descriptor)
+            self._replace()
+            if durable:
+                sync_folder(self.path.parent)
+
+    def discard(self) -> str | None:
+        """Leave no trace that is of no use; gives what stood in the way, if anything did. Harmless when committed."""
+        raise NotImplementedError
+
+    def _replace(self) -> None:
+        self._close()
+        self._part.replace(self.path)
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.file.descriptor)
+
+
+class AtomicTarget(StagedTarget):
+    """Whatever goes wrong, the part is removed: a sibling ``<name>.<random>.part``."""
+
     def __init__(self, path: Path) -> None:
-        """Make the sibling.
+        """Make the part.
 
         Raises:
             OSError: it cannot be made, with the target's name.
             UsageError: the target exists and is not a regular file.
         """
         with named(path):
-            mode = _mode_of_existing(path)  # of links that go round in circles, an OSError
-            self.path: Path = path.resolve()
+            mode = mode_of_existing(path)  # of links that go round in circles, an OSError
+            self.path = path.resolve()
             self._part = self.path.with_name(_part_name(self.path.name))
-            # Never, not even for a moment, more than those may read it who may read what it replaces.
-            asked = 0o666 if mode is None else mode & 0o666
-            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, asked)
-        self.file: PositionalFile = PositionalFile(descriptor, path)
-        self._open = True
-        if mode is not None:
-            with suppress(OSError):  # a file system without modes keeps none
-                self._part.chmod(mode)
-
-    def commit(self, size: int) -> None:
-        """Put it in place of whatever was there. A longer attempt before the last one may have left more bytes."""
-        with named(self.file.path):
-            if os.fstat(self.file.descriptor).st_size > size:
-                os.ftruncate(self.file.descriptor, size)
-            self._close()
-            self._part.replace(self.path)
+            self.file = PositionalFile(create(self._part, mode), path)
 
     def discard(self) -> str | None:
-        """Leave no trace; gives what stood in the way, if anything did. Harmless after :meth:`commit`."""
+        """See :class:`StagedTarget`."""
         with suppress(OSError):
             self._close()
         try:
@@ -202,13 +244,38 @@ class AtomicTarget:
             return f"handtruck: the unfinished {self._part} remains: {error.strerror}"
         return None
 
-    def _close(self) -> None:
-        if self._open:
-            self._open = False
-            os.close(self.file.descriptor)
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it outlive a loss of power, where folders can be opened (not on Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY | FLAGS)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _mode_of_existing(path: Path) -> int | None:
+def create(path: Path, mode: int | None) -> int:
+    """A new file, with the mode of the one that it will replace; gives its descriptor.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    # Never, not even for a moment, more than those may read it who may read what it replaces.
+    asked = 0o666 if mode is None else mode & 0o666
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | FLAGS, asked)
+    if mode is not None:
+        with suppress(OSError):  # a file system without modes keeps none
+            path.chmod(mode)
+    return descriptor
+
+
+def mode_of_existing(path: Path) -> int | None:
+    """The mode of the file that is to be replaced; None: there is none.
+
+    Raises:
+        UsageError: it is not a regular file.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -220,5 +287,5 @@ def _mode_of_existing(path: Path) -> int | None:
 
 def _part_name(name: str) -> str:
     ending = f".{secrets.token_hex(6)}.part"
-    room = _LONGEST_NAME - len(ending)
+    room = LONGEST_NAME - len(ending)
     return os.fsencode(name)[:room].decode(errors="ignore") + ending  # some systems refuse half a character

@@ -33,6 +33,12 @@ class Meter:
     done: int = 0
     told: Progress | None = None
 
+    def begin(self, done: int, total: int | None) -> None:
+        """So much was there before; or, starting over, nothing is."""
+        self.done, self.total = done, total
+        if done:
+            self._tell()
+
     def add(self, count: int) -> None:
         """``count`` more bytes are there."""
         self.done += count
