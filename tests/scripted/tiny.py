@@ -215,8 +215,36 @@ class TinyS3:
         upload = self.uploads.get(request.query["uploadId"])
         if upload is None:
             return error(404, "NoSuchUpload")
-        parts = "".join(f"<Part><PartNumber>{number}</PartNumber></Part>" for number in sorted(upload.parts))
-        return Reply(body=f"<ListPartsResult>{parts}</ListPartsResult>".encode())
+        after = int(request.query.get("part-number-marker", "0"))
+        numbers = [number for number in sorted(upload.parts) if number > after]
+        page = numbers[: int(request.query.get("max-parts", "1000"))]
+        rows = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag_of(upload.parts[number]))}</ETag>"
+            f"<Size>{len(upload.parts[number])}</Size></Part>"
+            for number in page
+        )
+        truncated = str(len(page) < len(numbers)).lower()
+        marker = f"<NextPartNumberMarker>{page[-1]}</NextPartNumberMarker>" if page else ""
+        return Reply(
+            body=f"<ListPartsResult>{rows}<IsTruncated>{truncated}</IsTruncated>{marker}</ListPartsResult>".encode()
+        )
+
+    def ListMultipartUploads(self, request: Request, key: str) -> Reply:  # noqa: N802
+        """By key, then by id."""
+        bucket, query = key.strip("/") + "/", request.query
+        after = (query.get("key-marker", ""), query.get("upload-id-marker", "\U0010ffff"))
+        known = [(upload.key.removeprefix(bucket), upload_id) for upload_id, upload in self.uploads.items()]
+        found = sorted(each for each in known if each[0].startswith(query.get("prefix", "")) and each > after)
+        page = found[: int(query.get("max-uploads", "1000"))]
+        rows = "".join(f"<Upload><Key>{escape(k)}</Key><UploadId>{i}</UploadId></Upload>" for k, i in page)
+        truncated = str(len(page) < len(found)).lower()
+        markers = (
+            f"<NextKeyMarker>{escape(page[-1][0])}</NextKeyMarker><NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
+            if page
+            else ""
+        )
+        root = "ListMultipartUploadsResult"
+        return Reply(body=f"<{root}>{rows}<IsTruncated>{truncated}</IsTruncated>{markers}</{root}>".encode())
 
     # -- listings --------------------------------------------------------------------------------------------------
 
@@ -245,6 +273,7 @@ _OPERATIONS: Final = (
     ("DELETE", "uploadId", "AbortMultipartUpload"),
     ("GET", "uploadId", "ListParts"),
     ("POST", "uploads", "CreateMultipartUpload"),
+    ("GET", "uploads", "ListMultipartUploads"),
     ("GET", "list-type", "ListObjectsV2"),
     ("PUT", None, "PutObject"),
     ("GET", None, "GetObject"),

@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 import anyio
 import httpx
@@ -200,7 +201,11 @@ class MemoryS3(httpx.AsyncBaseTransport):
                 return self._abort(call)
             case "ListParts":
                 parts = self.uploads[call.query["uploadId"]].parts
-                listed = "".join(f"<Part><PartNumber>{number}</PartNumber></Part>" for number in parts)
+                listed = "".join(
+                    f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag_of(part))}</ETag>"
+                    f"<Size>{len(part)}</Size></Part>"
+                    for number, part in sorted(parts.items())
+                )
                 return self._reply(200, {}, f"<ListPartsResult>{listed}</ListPartsResult>".encode())
             case "PutObject":
                 self.put(call.path, body)
