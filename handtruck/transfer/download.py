@@ -26,8 +26,9 @@ import anyio
 
 from .._session import PLAIN, Options, Session
 from .._tasks import in_thread
-from ..errors import PreconditionFailed, UsageError
+from ..errors import InvalidResponse, PreconditionFailed, UsageError
 from ..models import DownloadResult
+from ..protocol.checksums import same_etag
 from ..protocol.parts import plan_ranges
 from .buffers import Buffers
 from .fetch import Fetch, IntoFile, Remote
@@ -72,6 +73,11 @@ class DownloadPlan:
     resume: bool = False
     durable: bool = False
     options: Options = PLAIN
+
+    def wants(self, etag: str) -> bool:
+        """Whether the caller's own conditions, if any, surely hold for that version."""
+        given = [value for name, value in self.headers if name.lower() == "if-match"]
+        return all(same_etag(value, etag) for value in given)
 
     def check(self, *, step: str = "range_step") -> None:
         """Refuse nonsense before anything is sent; ``step`` is what the caller knows it as.
@@ -122,13 +128,13 @@ async def _fetched(
     session: Session, plan: DownloadPlan, target: StagedTarget, meter: Meter, read: Read | None
 ) -> tuple[Version, int]:
     """Fetch what is missing, or all of it where the object is another one by now; gives also what was not missing."""
-    if read is not None:
+    if read is not None and plan.wants(read.subject.etag):
         meter.begin(read.covered, read.subject.size)
         try:
             return await Download(session, plan, target, meter, read).run(), read.covered
-        except PreconditionFailed as error:
+        except (PreconditionFailed, InvalidResponse) as error:
             if meter.done > read.covered:
-                raise  # it was the same one a moment ago
+                raise  # it was the same one, in ranges, a moment ago
             log.warning("%s: starting over: %s", target.path, error)
             meter.begin(0, None)
     await in_thread(target.clear, limiter=session.threads)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Range = tuple[int, int]
 
 _FORMAT: Final = "handtruck-download-1"
+_FIELDS: Final = {"url": str, "etag": str, "size": int, "place": str, "boot": str}
 _RANGE: Final = re.compile(r"(\d{1,19}) (\d{1,19})")
 
 
@@ -34,19 +36,28 @@ class Subject:
         url: the object, without query and credentials.
         etag: of the one version that its bytes are of.
         size: bytes.
+        place: the file that they are in, by device and inode: a copy of it is another.
+        boot: the start of the machine since which the lines are true; empty: they are, whatever happens to it.
     """
 
     url: str
     etag: str
     size: int
+    place: str = ""
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A journal as it was found: the bytes ``[start, stop)`` of each range are in the file; sorted, none touches."""
+    """A journal as it was found: the bytes ``[start, stop)`` of each range are in the file; sorted, none touches.
+
+    Attributes:
+        length: bytes of the journal that say so.
+    """
 
     subject: Subject
     ranges: tuple[Range, ...]
+    length: int = 0
 
     @property
     def covered(self) -> int:
@@ -56,7 +67,7 @@ class Read:
     def without_last_byte(self) -> Read:
         """The same, as if that had not been written."""
         *others, (start, stop) = self.ranges
-        return Read(self.subject, (*others, (start, stop - 1)) if stop - 1 > start else tuple(others))
+        return replace(self, ranges=(*others, (start, stop - 1)) if stop - 1 > start else tuple(others))
 
 
 def write_subject(subject: Subject) -> bytes:
@@ -72,16 +83,19 @@ def write_range(start: int, stop: int) -> bytes:
 def read_journal(data: bytes) -> Read | None:
     """Understand a journal, however it ends; None: it says nothing."""
     lines = _true_lines(data)
-    subject = _subject(next(lines, ""))
+    first = next(lines, "")
+    subject = _subject(first)
     if subject is None:
         return None
     ranges: list[Range] = []
+    length = len(_line(first))
     for line in lines:
         match = _RANGE.fullmatch(line)
         if match is None or not int(match[1]) < int(match[2]) <= subject.size:
             break
         ranges.append((int(match[1]), int(match[2])))
-    return Read(subject, joined(ranges))
+        length += len(_line(line))
+    return Read(subject, joined(ranges), length)
 
 
 def joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -123,14 +137,13 @@ def _true_lines(data: bytes) -> Iterator[str]:
 def _subject(line: str) -> Subject | None:
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+    if not isinstance(said, dict) or said.pop("format", None) != _FORMAT:
         return None
-    url, etag, size = said.get("url"), said.get("etag"), said.get("size")
-    if not (isinstance(url, str) and isinstance(etag, str) and isinstance(size, int)):
+    if {name: type(value) for name, value in said.items()} != _FIELDS:
         return None
-    return Subject(url=url, etag=etag, size=size)
+    return Subject(**said)
 
 
 @dataclass(slots=True)
@@ -168,10 +181,18 @@ class Journal:
         """Take everything back."""
         self.subject = None
         os.ftruncate(self.descriptor, 0)
+        if self.durable:
+            os.fsync(self.descriptor)  # before bytes of another version take the place of those it spoke of
 
     def _append(self, lines: bytes) -> None:
-        """All of it; what a full disk leaves of a line is no line, nor is what follows it there."""
-        while lines:
-            lines = lines[os.write(self.descriptor, lines) :]
+        """All of it, or nothing: what follows a torn line would not be read."""
+        before = os.fstat(self.descriptor).st_size
+        try:
+            while lines:
+                lines = lines[os.write(self.descriptor, lines) :]
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, before)
+            raise
         if self.durable:
             os.fsync(self.descriptor)

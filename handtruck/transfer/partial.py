@@ -2,17 +2,20 @@
 
 Both belong to one download at a time: whoever has the part's lock. The lock goes with the process.
 
-The journal must never speak of another file than the part beside it. So a journal without a part is removed before a
-part is made, and of both the journal goes first.
+The journal must never speak of another file than the part beside it: it names the file by its inode, is blanked where
+the part is new, and of both goes first. Without ``durable`` it is believed until the machine is started again.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from ..errors import UsageError
 from .files import FLAGS, LONGEST_NAME, FileSink, PositionalFile, StagedTarget, create, mode_of_existing, named
@@ -23,12 +26,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PART: Final = ".handtruck-part"
 JOURNAL: Final = ".handtruck-journal"
 _TRIES: Final = 10
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
 class PartialTarget(StagedTarget):
@@ -43,46 +44,81 @@ class PartialTarget(StagedTarget):
             durable: see :class:`~handtruck.transfer.journal.Journal`.
 
         Raises:
-            OSError: the files cannot be made, with the target's name.
-            UsageError: the target exists and is not a regular file; or another download has these files.
+            OSError: the files cannot be made, or locked, with the target's name.
+            UsageError: the target exists and is not a regular file; another download has these files; they are not
+                ours; or the platform has no locks.
         """
+        if fcntl is None:
+            raise UsageError("resume=True needs file locks (fcntl), which this platform does not have")
         self._url = url
         with named(path):
             mode = mode_of_existing(path)
             self.path = path.resolve()
             self._part = self.path.with_name(_beside(self.path.name, PART))
             self._lines = self.path.with_name(_beside(self.path.name, JOURNAL))
-            descriptor = self._open_part(mode)
+            descriptor, made = self._open_part(mode)
             try:
-                lines = os.open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | FLAGS, 0o600)
+                lines = self._open_lines(blank=made or not os.fstat(descriptor).st_size)
             except BaseException:
-                os.close(descriptor)
+                self._give_up(descriptor, made)
                 raise
         self.file = PositionalFile(descriptor, path)
         self.journal: Journal = Journal(lines, descriptor, durable)
 
-    def _open_part(self, mode: int | None) -> int:
-        """The part, locked, and sure to be the one of that name: whoever had the lock may have renamed it."""
+    def _open_part(self, mode: int | None) -> tuple[int, bool]:
+        """The part, locked, and sure to be the one of that name; and whether it is new."""
         for _ in range(_TRIES):
+            made = True
             try:
-                descriptor = os.open(self._part, os.O_RDWR | FLAGS)
-            except FileNotFoundError:
-                self._lines.unlink(missing_ok=True)
+                descriptor = create(self._part, mode)
+            except FileExistsError:
+                made = False
                 try:
-                    descriptor = create(self._part, mode)
-                except FileExistsError:
+                    descriptor = os.open(self._part, os.O_RDWR | _NO_LINK | FLAGS)
+                except FileNotFoundError:
                     continue
             try:
-                _lock(descriptor, self.path)
-                if os.path.samestat(os.fstat(descriptor), self._part.stat()):
-                    return descriptor
-            except FileNotFoundError:
-                pass
+                if self._lock(descriptor):
+                    if mode is not None and not made:
+                        with suppress(OSError):  # the target may have got another one since
+                            os.fchmod(descriptor, mode)
+                    return descriptor, made
             except BaseException:
-                os.close(descriptor)
+                self._give_up(descriptor, made)
                 raise
             os.close(descriptor)
         raise UsageError(f"{self.path}: other downloads into it come and go")
+
+    def _lock(self, descriptor: int) -> bool:
+        """Lock it; False: whoever had the lock before has renamed or removed the file meanwhile."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{self.path}: another download is resuming it; wait for its end, or cancel it") from None
+        _check_ours(descriptor, self._part)
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._part.lstat())
+        except FileNotFoundError:
+            return False
+
+    def _open_lines(self, *, blank: bool) -> int:
+        """The journal; blank where there is nothing that it could speak of."""
+        lines = os.open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINK | FLAGS, 0o600)
+        try:
+            _check_ours(lines, self._lines)
+            if blank:
+                os.ftruncate(lines, 0)
+                os.fsync(lines)
+        except BaseException:
+            os.close(lines)
+            raise
+        return lines
+
+    def _give_up(self, descriptor: int, made: bool) -> None:
+        with suppress(OSError):
+            if made:
+                self._part.unlink(missing_ok=True)
+        os.close(descriptor)
 
     def found(self) -> Read | None:
         """What an earlier attempt left of this object, if anything that can be believed.
@@ -91,12 +127,17 @@ class PartialTarget(StagedTarget):
         """
         with named(self.file.path):
             read = read_journal(self._lines.read_bytes())
-            size = os.fstat(self.file.descriptor).st_size
-        if read is None or read.subject.url != self._url or not read.ranges:
-            return None
-        if size < read.ranges[-1][1]:
-            return None  # somebody has cut it off
+            if read is None or not read.ranges or not self._is_about_this(read.subject):
+                return None
+            if os.fstat(self.file.descriptor).st_size < read.ranges[-1][1]:
+                return None  # somebody has cut it off
+            os.ftruncate(self.journal.descriptor, read.length)  # what follows a torn line would not be read
         return read.without_last_byte() if read.covered == read.subject.size else read
+
+    def _is_about_this(self, subject: Subject) -> bool:
+        """This object; this very file, and no copy of it; and written since the machine started, or to its disk."""
+        here = (self._url, _place(self.file.descriptor))
+        return (subject.url, subject.place) == here and subject.boot in ("", _boot())
 
     def clear(self) -> None:
         """See :class:`StagedTarget`."""
@@ -106,7 +147,10 @@ class PartialTarget(StagedTarget):
 
     def knows(self, etag: str, size: int) -> None:
         """See :class:`StagedTarget`."""
-        self.journal.subject = Subject(url=self._url, etag=etag, size=size)
+        boot = "" if self.journal.durable else _boot()
+        self.journal.subject = Subject(
+            url=self._url, etag=etag, size=size, place=_place(self.file.descriptor), boot=boot
+        )
 
     def sink(self, start: int) -> FileSink:
         """See :class:`StagedTarget`."""
@@ -117,7 +161,7 @@ class PartialTarget(StagedTarget):
         if not self._open:
             return None
         try:
-            if self.journal.is_blank():
+            if self.journal.is_blank() or not os.fstat(self.journal.descriptor).st_nlink:
                 self._lines.unlink(missing_ok=True)
                 self._part.unlink(missing_ok=True)
         except OSError as error:
@@ -129,14 +173,14 @@ class PartialTarget(StagedTarget):
 
     def _replace(self) -> None:
         self._lines.unlink(missing_ok=True)
-        if fcntl is None:
-            self._close()  # Windows renames no open file; elsewhere the lock is kept to the end
-        self._part.replace(self.path)
+        self._part.replace(self.path)  # under the lock
         self._close()
 
     def _close(self) -> None:
         if self._open:
             os.close(self.journal.descriptor)
+            with suppress(OSError):
+                fcntl.flock(self.file.descriptor, fcntl.LOCK_UN)  # a forked child may still have it open
         super()._close()
 
 
@@ -154,13 +198,25 @@ class JournaledSink(FileSink):
             self.journal.add(start, self.offset)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    if fcntl is None:
-        return
+def _check_ours(descriptor: int, path: Path) -> None:
+    """Where others may write, they could plant a file, or a link to one of ours."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
+        raise UsageError(f"{path} is not a file that a download of yours has left; remove it")
+
+
+def _place(descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+@cache
+def _boot() -> str:
+    """Which start of the machine this is; where that cannot be told, every one is the same."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{path}: another download is resuming it; wait for its end, or cancel it") from None
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "?"
 
 
 def _beside(name: str, ending: str) -> str:

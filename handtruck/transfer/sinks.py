@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
@@ -57,7 +58,8 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
     Raises:
         UsageError: it is nothing that takes bytes.
     """
-    if isinstance(target, io.TextIOBase):
+    wrapped = getattr(target, "wrapped", None) or getattr(target, "file", None)  # anyio.AsyncFile, tempfile's
+    if any(isinstance(each, io.TextIOBase | codecs.StreamReaderWriter) for each in (target, wrapped)):
         raise UsageError("the target is a text file; open it in binary mode")
     write, send = getattr(target, "write", None), getattr(target, "send", None)
     if iscoroutinefunction(write):
@@ -65,7 +67,7 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
     if iscoroutinefunction(send):
         return _Async(send)
     if callable(write):
-        return _File(write, limiter)
+        return _File(write, limiter, raw=isinstance(target, io.RawIOBase))
     raise UsageError(
         f"the target must be a path, an open binary file, or have an async write or send, not {type(target).__name__}"
     )
@@ -73,13 +75,14 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
 
 @dataclass(slots=True)
 class _Async:
-    """Something that takes all it is given, in its own time."""
+    """Something that takes all it is given in its own time, or says how much it took."""
 
     function: Any
 
     async def take(self, block: bytes) -> None:
         """See :class:`Taker`."""
-        await self.function(block)
+        while block:
+            block = _rest(block, await self.function(block))
 
 
 @dataclass(slots=True)
@@ -88,15 +91,24 @@ class _File:
 
     write: Any
     limiter: anyio.CapacityLimiter
+    raw: bool
 
     async def take(self, block: bytes) -> None:
         """See :class:`Taker`."""
         await in_thread(self._write, block, limiter=self.limiter)
 
     def _write(self, block: bytes) -> None:
-        rest = memoryview(block)
-        while rest:
-            written = self.write(rest)
-            if written is None or not 0 < written <= len(rest):
-                raise UsageError(f"the target's write() took {written!r} of {len(rest)} bytes; is it non-blocking?")
-            rest = rest[written:]
+        while block:
+            took = self.write(block)
+            if self.raw and took is None:
+                raise UsageError("the target's write() would block; give a blocking file")
+            block = _rest(block, took)
+
+
+def _rest(block: bytes, took: object) -> bytes:
+    """What is left of a block of which a write says how much it took; whoever says nothing took all."""
+    if not isinstance(took, int):
+        return b""
+    if not 0 < took <= len(block):
+        raise UsageError(f"the target's write() says that it took {took} of {len(block)} bytes")
+    return block[took:]
