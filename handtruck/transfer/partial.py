@@ -64,6 +64,8 @@ class PartialTarget(StagedTarget):
                 raise
         self.file = PositionalFile(descriptor, path)
         self.journal: Journal = Journal(lines, descriptor, durable)
+        self._place = _place(descriptor)
+        self._boot = "" if durable else _boot()
 
     def _open_part(self, mode: int | None) -> tuple[int, bool]:
         """The part, locked, and sure to be the one of that name; and whether it is new."""
@@ -136,8 +138,7 @@ class PartialTarget(StagedTarget):
 
     def _is_about_this(self, subject: Subject) -> bool:
         """This object; this very file, and no copy of it; and written since the machine started, or to its disk."""
-        here = (self._url, _place(self.file.descriptor))
-        return (subject.url, subject.place) == here and subject.boot in ("", _boot())
+        return (subject.url, subject.place) == (self._url, self._place) and subject.boot in ("", _boot())
 
     def clear(self) -> None:
         """See :class:`StagedTarget`."""
@@ -147,10 +148,7 @@ class PartialTarget(StagedTarget):
 
     def knows(self, etag: str, size: int) -> None:
         """See :class:`StagedTarget`."""
-        boot = "" if self.journal.durable else _boot()
-        self.journal.subject = Subject(
-            url=self._url, etag=etag, size=size, place=_place(self.file.descriptor), boot=boot
-        )
+        self.journal.subject = Subject(url=self._url, etag=etag, size=size, place=self._place, boot=self._boot)
 
     def sink(self, start: int) -> FileSink:
         """See :class:`StagedTarget`."""
