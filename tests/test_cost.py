@@ -19,9 +19,10 @@ import httpx
 import pytest
 
 from handtruck import S3Client, _body
+from handtruck._tasks import in_thread
 from handtruck.credentials import StaticCredentials
 from handtruck.transfer import files, sources
-from handtruck.transport import senders
+from handtruck.transport import bodies, reading, senders, wire
 from handtruck.transport.bodies import ResponseBody
 from tests.scripted import store
 
@@ -153,26 +154,68 @@ def test_mutation_the_hot_path_grows(mutation: Callable[..., None], monkeypatch:
 MIB: Final = 1024 * 1024
 
 
-@pytest.mark.anyio
-async def test_hops_and_reads_that_a_download_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One read into a buffer, and one hop into a thread, for each block; however the bytes came over the wire."""
+async def check_the_hops_of_a_download(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranges of 4 MiB through blocks of 2 MiB, over a network that never pauses for long enough to be left."""
     counted: Counter[str] = Counter()
-    readinto, write = ResponseBody.readinto, files.PositionalFile.write
+    written: list[int] = []
+    blocks: list[object] = []
+    pour, readinto, write = ResponseBody.pour, ResponseBody.readinto, files.PositionalFile.write
+
+    async def counted_pour(self: ResponseBody, *args: Any) -> int:
+        counted["pour"] += 1
+        return await pour(self, *args)
 
     async def counted_readinto(self: ResponseBody, buffer: bytearray | memoryview) -> int:
         counted["readinto"] += 1
         return await readinto(self, buffer)
 
+    async def counted_hop(function: Callable[..., Any], *args: Any, limiter: anyio.CapacityLimiter) -> Any:
+        counted["hop"] += 1
+        return await in_thread(function, *args, limiter=limiter)
+
     def counted_write(self: files.PositionalFile, view: memoryview, offset: int) -> None:
-        counted["write"] += 1
+        written.append(len(view))
+        blocks.append(view.obj)
         write(self, view, offset)
 
+    monkeypatch.setattr(wire, "_PAUSE", 10_000)
+    monkeypatch.setattr(bodies, "_HOP_TIME", 60.0)
+    monkeypatch.setattr(ResponseBody, "pour", counted_pour)
     monkeypatch.setattr(ResponseBody, "readinto", counted_readinto)
+    monkeypatch.setattr(bodies, "in_thread", counted_hop)
+    monkeypatch.setattr(reading, "in_thread", counted_hop)
     monkeypatch.setattr(files.PositionalFile, "write", counted_write)
+    monkeypatch.setattr(httpx.Response, "aiter_raw", None)  # what copies
+    body = bytes(range(256)) * (8 * MIB // 256)
     async with store() as (s3, tiny):
-        tiny.put("b/k", bytes(8 * MIB))
-        await s3.get_file_parallel("b/k", tmp_path / "k", range_step=4 * MIB, buffer_size=2 * MIB)
-    assert counted == {"readinto": 4, "write": 4}
+        tiny.put("b/k", body)
+        await s3.get_file_parallel("b/k", target, range_step=4 * MIB, buffer_size=2 * MIB, workers_count=2)
+    assert target.read_bytes() == body
+    assert counted == {"pour": 2, "hop": 2}
+    assert written == [2 * MIB] * 4
+    assert {type(block) for block in blocks} == {bytearray}
+    assert len({id(block) for block in blocks}) <= 2
+
+
+@pytest.mark.anyio
+async def test_hops_and_writes_that_a_download_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hop into a thread for each range, a write for each block; however the bytes came over the wire."""
+    await check_the_hops_of_a_download(tmp_path / "k", monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_mutation_a_hop_for_each_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "_HOP", 1)
+    with pytest.raises(AssertionError):
+        await check_the_hops_of_a_download(tmp_path / "k", monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_mutation_writes_of_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill = wire.Wire.fill
+    monkeypatch.setattr(wire.Wire, "fill", lambda self, view, until: fill(self, view[: 64 * 1024], until))
+    with pytest.raises(AssertionError):
+        await check_the_hops_of_a_download(tmp_path / "k", monkeypatch)
 
 
 @pytest.mark.anyio

@@ -214,10 +214,22 @@ async def test_every_road_sends_the_same_signed_request() -> None:
 
 
 async def check_downloads_fill_our_memory(name: str, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each range is poured through a block of ours; nothing is read block by block, or iterated."""
     calls: list[str] = []
-    readinto, aiter_raw = ResponseBody.readinto, httpx.Response.aiter_raw
+    poured = 0
+    pour, readinto, aiter_raw = ResponseBody.pour, ResponseBody.readinto, httpx.Response.aiter_raw
 
-    async def counted(self: ResponseBody, buffer: memoryview) -> int:
+    async def noted_pour(self: ResponseBody, view: memoryview, sink: Callable[[memoryview], object], *args: Any) -> int:
+        def noted_sink(block: memoryview) -> None:
+            nonlocal poured
+            assert block.obj is view.obj
+            poured += len(block)
+            sink(block)
+
+        calls.append("pour")
+        return await pour(self, view, noted_sink, *args)
+
+    async def noted_readinto(self: ResponseBody, buffer: memoryview) -> int:
         calls.append("readinto")
         return await readinto(self, buffer)
 
@@ -225,15 +237,17 @@ async def check_downloads_fill_our_memory(name: str, target: Path, monkeypatch: 
         calls.append("aiter_raw")
         return aiter_raw(self, chunk_size)
 
-    monkeypatch.setattr(ResponseBody, "readinto", counted)
+    monkeypatch.setattr(ResponseBody, "pour", noted_pour)
+    monkeypatch.setattr(ResponseBody, "readinto", noted_readinto)
     monkeypatch.setattr(httpx.Response, "aiter_raw", iterated)
     async with store() as (_, tiny), road(name) as http, client(tiny.peer, client=http) as s3:
         tiny.put("b/k", BODY)
         await s3.get_file_parallel("b/k", target, range_step=PART)
         assert target.read_bytes() == BODY
         assert len(tiny.sent("GetObject")) == 4
-    assert set(calls) == {"readinto"}
+    assert set(calls) == {"pour"}
     assert len(calls) >= 4
+    assert poured == len(BODY)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -252,7 +266,7 @@ async def test_mutation_the_way_of_httpx(name: str, tmp_path: Path, monkeypatch:
     def reader(response: httpx.Response) -> RawReader:
         return _Iterated(response.aiter_raw())
 
-    monkeypatch.setattr("handtruck.transfer.download.raw_reader", reader)
+    monkeypatch.setattr("handtruck.transfer.fetch.raw_reader", reader)
     with pytest.raises(GOES_RED):
         await check_downloads_fill_our_memory(name, tmp_path / "target", monkeypatch)
 
