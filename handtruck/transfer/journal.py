@@ -146,6 +146,13 @@ def _subject(line: str) -> Subject | None:
     return Subject(**said)
 
 
+def take_back(descriptor: int) -> None:
+    """Make a journal blank: on the disk too, before bytes of another version take the place of those it spoke of."""
+    if os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, 0)
+        os.fsync(descriptor)
+
+
 @dataclass(slots=True)
 class Journal:
     """The file, while a download writes it; threads may use it at once.
@@ -180,9 +187,19 @@ class Journal:
     def clear(self) -> None:
         """Take everything back."""
         self.subject = None
-        os.ftruncate(self.descriptor, 0)
+        take_back(self.descriptor)
+
+    def text(self) -> bytes:
+        """All that it says."""
+        return os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+
+    def rewrite(self, read: Read) -> None:
+        """Say the same again, as surely as ``durable`` promises; and no surer than it was is no line that follows."""
         if self.durable:
-            os.fsync(self.descriptor)  # before bytes of another version take the place of those it spoke of
+            os.fsync(self.data)
+        os.ftruncate(self.descriptor, 0)
+        self._append(write_subject(read.subject) + b"".join(write_range(*each) for each in read.ranges))
+        os.fsync(self.descriptor)
 
     def _append(self, lines: bytes) -> None:
         """All of it, or nothing: what follows a torn line would not be read."""

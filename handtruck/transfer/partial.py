@@ -8,10 +8,11 @@ the part is new, and of both goes first. Without ``durable`` it is believed unti
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Final
 
 from ..errors import UsageError
 from .files import FLAGS, LONGEST_NAME, FileSink, PositionalFile, StagedTarget, create, mode_of_existing, named
-from .journal import Journal, Read, Subject, read_journal
+from .journal import Journal, Read, Subject, read_journal, take_back
 
 try:
     import fcntl
@@ -56,11 +57,15 @@ class PartialTarget(StagedTarget):
             self.path = path.resolve()
             self._part = self.path.with_name(_beside(self.path.name, PART))
             self._lines = self.path.with_name(_beside(self.path.name, JOURNAL))
-            descriptor, made = self._open_part(mode)
+            # The next attempt must be able to write it, whatever its final mode.
+            descriptor, made = self._open_part(None if mode is None else mode | stat.S_IRUSR | stat.S_IWUSR)
             try:
                 lines = self._open_lines(blank=made or not os.fstat(descriptor).st_size)
             except BaseException:
-                self._give_up(descriptor, made)
+                with suppress(OSError):
+                    if made:
+                        self._part.unlink(missing_ok=True)
+                os.close(descriptor)
                 raise
         self.file = PositionalFile(descriptor, path)
         self.journal: Journal = Journal(lines, descriptor, durable)
@@ -76,28 +81,32 @@ class PartialTarget(StagedTarget):
             except FileExistsError:
                 made = False
                 try:
-                    descriptor = os.open(self._part, os.O_RDWR | _NO_LINK | FLAGS)
+                    descriptor = _open(self._part, os.O_RDWR)
                 except FileNotFoundError:
                     continue
             try:
-                if self._lock(descriptor):
-                    if mode is not None and not made:
+                if self._lock(descriptor, made):
+                    if mode is not None:
                         with suppress(OSError):  # the target may have got another one since
                             os.fchmod(descriptor, mode)
                     return descriptor, made
             except BaseException:
-                self._give_up(descriptor, made)
+                os.close(descriptor)  # and no more: without the lock it may be another's by now
                 raise
             os.close(descriptor)
         raise UsageError(f"{self.path}: other downloads into it come and go")
 
-    def _lock(self, descriptor: int) -> bool:
+    def _lock(self, descriptor: int, made: bool) -> bool:
         """Lock it; False: whoever had the lock before has renamed or removed the file meanwhile."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{self.path}: another download is resuming it; wait for its end, or cancel it") from None
-        _check_ours(descriptor, self._part)
+        if not made:
+            _check_ours(descriptor, self._part)
+        return self._is_in_place(descriptor)
+
+    def _is_in_place(self, descriptor: int) -> bool:
         try:
             return os.path.samestat(os.fstat(descriptor), self._part.lstat())
         except FileNotFoundError:
@@ -105,22 +114,15 @@ class PartialTarget(StagedTarget):
 
     def _open_lines(self, *, blank: bool) -> int:
         """The journal; blank where there is nothing that it could speak of."""
-        lines = os.open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_LINK | FLAGS, 0o600)
+        lines = _open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             _check_ours(lines, self._lines)
             if blank:
-                os.ftruncate(lines, 0)
-                os.fsync(lines)
+                take_back(lines)
         except BaseException:
             os.close(lines)
             raise
         return lines
-
-    def _give_up(self, descriptor: int, made: bool) -> None:
-        with suppress(OSError):
-            if made:
-                self._part.unlink(missing_ok=True)
-        os.close(descriptor)
 
     def found(self) -> Read | None:
         """What an earlier attempt left of this object, if anything that can be believed.
@@ -128,12 +130,15 @@ class PartialTarget(StagedTarget):
         Where that is all of it the last byte is wanted again: whether the object is still the same must be asked.
         """
         with named(self.file.path):
-            read = read_journal(self._lines.read_bytes())
+            read = read_journal(self.journal.text())
             if read is None or not read.ranges or not self._is_about_this(read.subject):
                 return None
             if os.fstat(self.file.descriptor).st_size < read.ranges[-1][1]:
                 return None  # somebody has cut it off
-            os.ftruncate(self.journal.descriptor, read.length)  # what follows a torn line would not be read
+            if read.subject.boot == self._boot:
+                os.ftruncate(self.journal.descriptor, read.length)  # what follows a torn line would not be read
+            else:
+                self.journal.rewrite(replace(read, subject=replace(read.subject, boot=self._boot)))
         return read.without_last_byte() if read.covered == read.subject.size else read
 
     def _is_about_this(self, subject: Subject) -> bool:
@@ -170,6 +175,12 @@ class PartialTarget(StagedTarget):
         return None
 
     def _replace(self) -> None:
+        if not self._is_in_place(self.file.descriptor):
+            raise OSError(errno.ESTALE, "somebody has removed the unfinished file", str(self._part))
+        mode = mode_of_existing(self.path)
+        if mode is not None:
+            with suppress(OSError):
+                os.fchmod(self.file.descriptor, mode)
         self._lines.unlink(missing_ok=True)
         self._part.replace(self.path)  # under the lock
         self._close()
@@ -196,10 +207,25 @@ class JournaledSink(FileSink):
             self.journal.add(start, self.offset)
 
 
+def _open(path: Path, flags: int) -> int:
+    """Open a file, and no link to one.
+
+    Raises:
+        UsageError: it is a link.
+    """
+    try:
+        return os.open(path, flags | _NO_LINK | FLAGS, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{path} is a symbolic link, which no download has left; remove it") from None
+        raise
+
+
 def _check_ours(descriptor: int, path: Path) -> None:
-    """Where others may write, they could plant a file, or a link to one of ours."""
+    """Where others may write, they could plant a file; who owns the folder may (some mounts give all to one user)."""
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
+    owners = (os.geteuid(), path.parent.stat().st_uid)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_nlink > 1:
         raise UsageError(f"{path} is not a file that a download of yours has left; remove it")
 
 
