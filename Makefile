@@ -27,7 +27,7 @@ tests: $(VENV)/.dev
 tests-httpx: $(VENV)/.dev  ## the same promises where requests go through httpx's own transport
 	$(BIN)/pytest -n $(JOBS) --through=httpx
 
-soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back on every loop
+soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back, 10 GiB streamed, on every loop
 	$(BIN)/pytest -m soak -s
 
 bench:  ## side by side with peers: everything, five rounds; needs nginx, takes some two hours

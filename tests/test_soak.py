@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.support import url_with_keys
-from tests.conformance.test_memory import LIMIT, SCRIPT
+from tests.conformance.test_memory import LIMIT, PARTS, SCRIPT, streamed
+from tests.servers import rgw as ceph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers.model import Server
+
+
+@pytest.fixture(scope="module")
+def large_rgw() -> Iterator[Server]:
+    """A gateway with room for 16 GiB."""
+    with ceph.start(16 << 30) as server:
+        yield server
 
 
 @pytest.mark.soak
@@ -29,3 +38,15 @@ def test_a_gibibyte_there_and_back(loop: str, rgw: Server, tmp_path: Path, capsy
     report = json.loads(done.stdout)
     assert report["sha256_equal"]
     assert report["peak_rss_mib"] < LIMIT
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_ten_gibibytes_streamed(loop: str, large_rgw: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of unknown length up, and down through a reader: memory is that of the parts in hand."""
+    report = streamed(url_with_keys(large_rgw), loop, "10GiB", 1700)
+    with capsys.disabled():
+        print(f"\n{json.dumps(report)}")  # noqa: T201 - the figures are what it is for
+    assert report["sha256_equal"]
+    assert report["peak_rss_mib"] < PARTS + 60

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -36,6 +36,30 @@ def test_memory_does_not_grow_with_the_object(loop: str, rgw: Server, tmp_path: 
     assert (report["loop"], report["size"], report["sha256_equal"]) == (loop, 256 * MIB, True)
     assert 20 < report["peak_rss_mib"] < LIMIT
     assert list(tmp_path.iterdir()) == []
+
+
+STREAMING: Final = SCRIPT.with_name("streaming.py")
+PARTS: Final = 4 * 8
+"""MiB: ``workers_count × part_size`` of the streaming tests."""
+
+
+def streamed(endpoint: str, loop: str, size: str, timeout: float) -> dict[str, Any]:
+    """Stream an object up and down in a process of its own."""
+    command = [sys.executable, str(STREAMING), "--endpoint", endpoint, "--loop", loop, "--size", size]
+    command += ["--part-size", "8MiB", "--workers", "4"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_memory_of_streams(loop: str, rgw: Server) -> None:
+    """1 GiB of unknown length up, and down through a reader."""
+    report = streamed(url_with_keys(rgw), loop, "1GiB", 110)
+    assert (report["loop"], report["size"], report["sha256_equal"]) == (loop, 1024 * MIB, True)
+    assert 20 < report["peak_rss_mib"] < PARTS + 60, report
 
 
 def test_a_part_lies_in_memory_once(tmp_path: Path) -> None:

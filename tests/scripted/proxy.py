@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ class Road:
     Attributes:
         url: of the road's own end.
         up, down: bytes towards the server, and from it.
-        trigger: called before the byte of that number passes ``direction``; nothing passes after it.
+        trigger: called when so many bytes have passed ``direction``; nothing more passes on that connection.
     """
 
     url: str = ""
@@ -34,11 +34,17 @@ class Road:
     direction: str = ""
     at: int = 0
     trigger: Callable[[], object] | None = None
+    connections: set[anyio.CancelScope] = field(default_factory=set)
 
     def when(self, direction: str, at: int, trigger: Callable[[], object]) -> None:
         """Pull ``trigger`` when ``at`` bytes have passed in a direction, counted from now."""
         self.up = self.down = 0
         self.direction, self.at, self.trigger = direction, at, trigger
+
+    def cut(self) -> None:
+        """Nothing more passes on any connection that there is."""
+        for connection in self.connections:
+            connection.cancel()
 
     def pass_freely(self) -> None:
         """Count from now, and do nothing else."""
@@ -50,7 +56,7 @@ class Road:
         before: int = getattr(self, direction)
         if self.trigger is not None and direction == self.direction and before + len(block) >= self.at:
             block = block[: max(self.at - before, 0)]
-            trigger, self.at = self.trigger, 0
+            trigger, self.trigger = self.trigger, None
             setattr(self, direction, before + len(block))
             trigger()
             return block
@@ -69,8 +75,12 @@ async def road_to(url: str) -> AsyncIterator[Road]:
     async def serve(client: SocketStream) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             async with client, await anyio.connect_tcp(host, port) as server, anyio.create_task_group() as both:
-                both.start_soon(_pass, road, "down", server, client, both.cancel_scope)
-                await _pass(road, "up", client, server, both.cancel_scope)
+                road.connections.add(both.cancel_scope)
+                try:
+                    both.start_soon(_pass, road, "down", server, client, both.cancel_scope)
+                    await _pass(road, "up", client, server, both.cancel_scope)
+                finally:
+                    road.connections.discard(both.cancel_scope)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:

@@ -73,7 +73,7 @@ paxos min wait = 0.01
 [osd]
 osd data = {directory}/osd
 osd objectstore = memstore
-memstore device bytes = 8589934592
+memstore device bytes = {store}
 osd scrub load threshold = 0.01
 osd op num shards = 2
 osd op num threads per shard = 2
@@ -98,8 +98,8 @@ debug rgw = 0/0
 
 
 @contextmanager
-def start() -> Iterator[Server]:
-    """Run a cluster with one user.
+def start(store: int = 8 << 30) -> Iterator[Server]:
+    """Run a cluster with one user, and with room for ``store`` bytes, which are the machine's memory.
 
     Raises:
         NotInstalled: Ceph is not on this machine.
@@ -109,7 +109,7 @@ def start() -> Iterator[Server]:
         how = f"apt-get install --no-install-recommends {PACKAGES}"
         raise NotInstalled(f"Ceph is missing ({', '.join(missing)}): {how}")
     with TemporaryDirectory(prefix="handtruck-rgw-", dir=_memory()) as own, ExitStack() as daemons:
-        port = _start_cluster(Path(own), daemons, Deadline(_START_WITHIN))
+        port = _start_cluster(Path(own), daemons, Deadline(_START_WITHIN), store)
         yield Server(
             name="rgw",
             url=f"http://127.0.0.1:{port}",
@@ -119,7 +119,7 @@ def start() -> Iterator[Server]:
         )
 
 
-def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline) -> int:
+def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline, store: int) -> int:
     """Start the three, each of which needs the one before it; the gateway's port.
 
     They are killed, not asked to stop: the data is thrown away, and a clean unmount takes seconds.
@@ -129,7 +129,9 @@ def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline) -> int:
         own.joinpath(name).mkdir()
     with _reserved_port() as mon_port, _reserved_port() as port:
         config = own / "ceph.conf"
-        config.write_text(_CONFIG.format(directory=own, fsid=fsid, mon_port=mon_port, port=port, dns_name=_DNS_NAME))
+        config.write_text(
+            _CONFIG.format(directory=own, fsid=fsid, mon_port=mon_port, port=port, dns_name=_DNS_NAME, store=store)
+        )
         conf = ("-c", str(config))
         monmap = str(own / "monmap")
         addresses = f"[v2:127.0.0.1:{mon_port}]"
