@@ -7,7 +7,19 @@ from :mod:`handtruck.errors`. Everything else may move between releases.
 from importlib.metadata import version as _version
 
 from .client import S3Client
-from .models import AwsObjectMeta, DownloadResult, ObjectPage, Progress, UploadResult
+from .client.groups import Transfers
+from .models import (
+    AwsObjectMeta,
+    DownloadResult,
+    MultipartUploadInfo,
+    ObjectPage,
+    PartInfo,
+    Progress,
+    UploadResult,
+)
+from .transfer.many import Transfer
+from .transfer.reader import ObjectReader
+from .transfer.stream import ObjectStream
 from .transport import Transport
 
 __version__ = _version("handtruck")
@@ -15,9 +27,15 @@ __version__ = _version("handtruck")
 __all__ = (
     "AwsObjectMeta",
     "DownloadResult",
+    "MultipartUploadInfo",
     "ObjectPage",
+    "ObjectReader",
+    "ObjectStream",
+    "PartInfo",
     "Progress",
     "S3Client",
+    "Transfer",
+    "Transfers",
     "Transport",
     "UploadResult",
     "__version__",

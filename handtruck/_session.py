@@ -56,7 +56,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE: Final = 5.0
-"""Seconds that clean-up may take once a transfer is cancelled or has failed."""
+"""Seconds that all clean-up together may take once a transfer is cancelled or has failed."""
+
+ANSWER_SHARE: Final = 0.6
+"""What of it (3 s) may be spent on an answer that must not be lost; the rest is the abort's."""
 
 DEFAULT_REGION: Final = "us-east-1"
 
@@ -79,7 +82,8 @@ class Options:
         timeout: httpx's four stall timeouts; None: the HTTP client's own.
         extensions: httpx's request extensions.
         on_wire: told True when the request goes out, and False where it turns out to have done nothing. With it,
-            a cancellation leaves the request :data:`GRACE` seconds to end once it is on the wire.
+            a cancellation leaves the request a share of :data:`GRACE` to end once it is on the wire.
+        on_cancel: called when it was cancelled there, and this time begins.
         placed: the caller holds a place on the wire for it (:meth:`handtruck._places.Places.undoing`).
     """
 
@@ -87,6 +91,7 @@ class Options:
     timeout: TimeoutTypes | None = None
     extensions: Mapping[str, object] | None = None
     on_wire: Callable[[bool], None] | None = None
+    on_cancel: Callable[[], object] | None = None
     placed: bool = False
 
 
@@ -270,7 +275,8 @@ class Session:
             signature = self._sign(prepared, operation, body, keys)
             if options.on_wire is not None:
                 options.on_wire(True)
-                return await settled(partial(self._round_trip, operation, prepared, signature, receive, attempt), GRACE)
+                trip = partial(self._round_trip, operation, prepared, signature, receive, attempt)
+                return await settled(trip, GRACE * ANSWER_SHARE, options.on_cancel)
             return await self._round_trip(operation, prepared, signature, receive, attempt)
         finally:
             if self.limiter is not None and shared:

@@ -126,8 +126,13 @@ async def isolated(job: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
-async def settled(exchange: Callable[[], Awaitable[T]], grace: float) -> T:
-    """Run ``exchange`` to its end; when the caller is cancelled meanwhile, it has ``grace`` seconds left for that."""
+async def settled(
+    exchange: Callable[[], Awaitable[T]], grace: float, cancelled: Callable[[], object] | None = None
+) -> T:
+    """Run ``exchange`` to its end; when the caller is cancelled meanwhile, it has ``grace`` seconds left for that.
+
+    ``cancelled`` is called at that moment.
+    """
     results: list[T] = []
     over = anyio.Event()
     shield = anyio.CancelScope(shield=True)
@@ -145,6 +150,8 @@ async def settled(exchange: Callable[[], Awaitable[T]], grace: float) -> T:
             await over.wait()
         except anyio.get_cancelled_exc_class():
             shield.deadline = anyio.current_time() + grace
+            if cancelled is not None:
+                cancelled()
             raise
     return results[0]
 

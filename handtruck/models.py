@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-__all__ = ("AwsObjectMeta", "Credentials", "DownloadResult", "ObjectPage", "Progress", "UploadResult")
+__all__ = (
+    "AwsObjectMeta",
+    "Credentials",
+    "DownloadResult",
+    "MultipartUploadInfo",
+    "ObjectPage",
+    "PartInfo",
+    "Progress",
+    "UploadResult",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +87,9 @@ class Progress:
 
     Attributes:
         done: bytes that are safely at the other end (a finished part, a block on disk); bytes sent again by a retry
-            do not count twice. It never goes back, but where a server without ranges replaced the object by a shorter
-            one between two attempts.
+            do not count twice. It never goes back, but where what had come proved to be worth nothing: a server
+            without ranges replaced the object by a shorter one between two attempts, or one that was to be resumed has
+            changed.
         total: the object's size, or None until it is known. The last call has ``done == total``.
     """
 
@@ -96,12 +106,14 @@ class UploadResult:
         size: bytes.
         parts: how many parts it was sent in; 0 for a single PUT.
         version_id: of the new version, where the bucket keeps versions.
+        resumed: bytes that an earlier attempt had sent, and that were not sent again.
     """
 
     etag: str | None
     size: int
     parts: int
     version_id: str | None = None
+    resumed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +131,41 @@ class DownloadResult:
     size: int
     etag: str | None
     resumed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultipartUploadInfo:
+    """One unfinished multipart upload of a listing (S3's MultipartUpload). What the server left out is None.
+
+    Attributes:
+        key: the whole key of the object that it is to become, decoded.
+        upload_id: names the upload; goes with the key.
+        initiated: when it was created, by the server's clock; time-zone aware.
+        storage_class: ``STANDARD`` …
+        owner: the id of whom the object will belong to.
+        initiator: the id of who created the upload.
+    """
+
+    key: str
+    upload_id: str
+    initiated: datetime | None = None
+    storage_class: str | None = None
+    owner: str | None = None
+    initiator: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartInfo:
+    """One part that an unfinished multipart upload has (S3's Part). What the server left out is None.
+
+    Attributes:
+        number: from 1.
+        etag: as the server sent it, quotes included where it sent quotes.
+        size: bytes.
+        last_modified: time-zone aware.
+    """
+
+    number: int
+    etag: str | None = None
+    size: int | None = None
+    last_modified: datetime | None = None

@@ -16,9 +16,13 @@ def test_names_of_the_package() -> None:
     assert sorted(handtruck.__all__) == [
         "AwsObjectMeta",
         "DownloadResult",
+        "MultipartUploadInfo",
         "ObjectPage",
+        "PartInfo",
         "Progress",
         "S3Client",
+        "Transfer",
+        "Transfers",
         "Transport",
         "UploadResult",
         "__version__",
@@ -47,18 +51,23 @@ def test_names_of_errors() -> None:
 def test_methods_of_the_client() -> None:
     public = {name for name in dir(S3Client) if not name.startswith("_")}
     assert public == {
+        "abort_multipart_upload",
+        "abort_stale_uploads",
         "aclose",
         "delete",
         "get",
         "get_file_parallel",
         "head",
+        "list_multipart_uploads",
         "list_objects_v2",
+        "list_parts",
         "post",
         "put",
         "put_file",
         "put_file_multipart",
         "put_multipart",
         "request",
+        "transfers",
         "url",
     }
 
@@ -101,6 +110,8 @@ def test_parameters_of_the_client() -> None:
 
 def test_every_public_method_says_what_it_raises() -> None:
     for name in ("request", "put", "put_file", "list_objects_v2", "put_multipart", "get_file_parallel"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("list_multipart_uploads", "list_parts", "abort_multipart_upload", "abort_stale_uploads"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
 
 

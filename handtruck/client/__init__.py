@@ -14,8 +14,11 @@ from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
 from ..protocol.address import Addressing, has_userinfo, parse_endpoint
 from ..transport.senders import ClientSender, OwnSender
+from .groups import GroupMethods
 from .http import HttpMethods
 from .lists import ListMethods
+from .multipart import MultipartMethods
+from .streams import StreamMethods
 from .transfers import TransferMethods
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ DEFAULT_MAX_CONNECTIONS: Final = 64
 DEFAULT_MAX_ATTEMPTS: Final = 4
 
 
-class S3Client(HttpMethods, ListMethods, TransferMethods):
+class S3Client(HttpMethods, ListMethods, TransferMethods, GroupMethods, MultipartMethods, StreamMethods):
     """An S3 endpoint, or one bucket of it, under asyncio and trio.
 
     Methods named after HTTP verbs, ``request`` and ``put_file`` give the :class:`httpx.Response` whatever its status,

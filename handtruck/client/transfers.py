@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .._session import Options
 from .._tasks import isolated
+from ..errors import UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE, MIB
 from ..transfer import jobs
 from . import arguments
@@ -15,18 +17,147 @@ from .base import Family
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
-    from os import PathLike
+    from typing import BinaryIO
 
+    from anyio.abc import ByteReceiveStream
     from httpx._types import TimeoutTypes
 
     from ..models import DownloadResult, UploadResult
     from ..transfer.progress import ProgressCallback
+    from ..transfer.sinks import Sink
     from ..transfer.sources import BytesLike
     from .arguments import HeaderTypes, ObjectName
 
 
+DEFAULT_WORKERS: Final = 8
+"""64 MiB in parts of the default size: more gains nothing on one machine's network."""
+
+Source: TypeAlias = (
+    "str | PathLike[str] | BytesLike | BinaryIO | Iterable[BytesLike] | AsyncIterable[BytesLike] | ByteReceiveStream"
+)
+Target: TypeAlias = "str | PathLike[str] | Sink"
+
+
 class TransferMethods(Family):
-    """``put_multipart put_file_multipart get_file_parallel``."""
+    """``upload download``, and as 0.2.0 had them ``put_multipart put_file_multipart get_file_parallel``."""
+
+    async def upload(
+        self,
+        object_name: ObjectName,
+        source: Source,
+        *,
+        headers: HeaderTypes | None = None,
+        part_size: int = DEFAULT_PART_SIZE,
+        workers_count: int = DEFAULT_WORKERS,
+        calculate_content_sha256: bool = True,
+        resume: bool = False,
+        progress: ProgressCallback | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> UploadResult:
+        """Write an object from a file, bytes or a stream: what fits into one part as a single PUT, more in parts.
+
+        The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload.
+        Memory: ``workers_count × part_size`` (parts of a long stream grow: see :meth:`put_multipart`) and one block.
+
+        Args:
+            object_name: what the object will be called.
+            source: a path; bytes; an open binary file, read from where it is to its end and left open; a sync or async
+                iterable of bytes; an anyio byte stream. A file's name suggests the Content-Type.
+            headers: of the object (Content-Type, x-amz-meta-…); conditions are checked when the object is completed.
+            part_size: bytes, 5 MiB to 5 GiB; larger where a file needs it to fit into 10 000 parts. Each part is a
+                billed request.
+            workers_count: parts on their way, and in memory, at once.
+            calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
+            resume: go on with what an earlier call that failed, was cancelled or was killed has sent of this file, and
+                leave what a later one may go on with. Parts that are left are billed until then. Files only.
+            progress: called with a :class:`~handtruck.Progress` after every part.
+            timeout: httpx's stall timeouts; seconds.
+
+        Raises:
+            OSError: the file cannot be read.
+            SourceChanged: the file changed meanwhile; the upload was aborted.
+            Exception: whatever the source or ``progress`` raises.
+            UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
+        """
+        path = Path(source) if isinstance(source, (str, PathLike)) else None
+        if resume and path is None:
+            raise UsageError("resume=True needs a file's path: only a file can be read again in another process")
+        given = arguments.headers_of(headers)
+        plan = jobs.UploadPlan(
+            location=self._locate(object_name),
+            headers=given if path is None else arguments.with_content_type(given, path.name),
+            part_size=part_size,
+            workers=workers_count,
+            slots=workers_count,
+            tries=self._session.max_attempts,
+            hashed=calculate_content_sha256,
+            options=Options(timeout=arguments.timeout_of(timeout)),
+        )
+        plan.check()
+        if path is None:
+            return await isolated(partial(jobs.upload_stream, self._session, plan, source, progress))
+        return await isolated(partial(jobs.upload_file, self._session, plan, path, progress, resume=resume))
+
+    async def download(
+        self,
+        object_name: ObjectName,
+        target: Target,
+        *,
+        headers: HeaderTypes | None = None,
+        part_size: int = DEFAULT_PART_SIZE,
+        workers_count: int = DEFAULT_WORKERS,
+        resume: bool = False,
+        fsync: bool = False,
+        progress: ProgressCallback | None = None,
+        timeout: TimeoutTypes | None = None,
+    ) -> DownloadResult:
+        """Fetch an object into a file or a stream: what fits into one part by one request, more by ranges at once.
+
+        A path is replaced in one step when all bytes are there; until then, and whatever goes wrong, what was there
+        before stays. An open file or a sink gets the bytes in order as they come; what it got before a failure it
+        keeps. All bytes are of one version of the object.
+
+        Memory: ``workers_count × 2 MiB`` for a path, ``workers_count × part_size`` for anything else.
+
+        Args:
+            object_name: the object.
+            target: a path (a symbolic link is followed, an existing file keeps its mode); an open binary file, written
+                to where it is and left open; anything with an async ``write`` or ``send`` of bytes, such as an anyio
+                byte stream.
+            headers: sent with every request (not Range itself).
+            part_size: bytes a request asks for. Each is billed.
+            workers_count: requests on their way at once.
+            resume: keep ``<target>.handtruck-part`` and a journal when the call fails, is cancelled or is killed, and
+                go on with those that an earlier one left; of an object that has changed since, start over. Paths only.
+            fsync: the file outlives a loss of power when the call returns; with ``resume``, its journal too, at any
+                moment. Paths only.
+            progress: called with a :class:`~handtruck.Progress` after every write.
+            timeout: httpx's stall timeouts; seconds.
+
+        Raises:
+            OSError: the file cannot be written.
+            PreconditionFailed: the object was replaced meanwhile.
+            Exception: whatever the sink or ``progress`` raises.
+            UsageError: see :meth:`put_multipart`; or another download is resuming this target.
+            S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
+        """
+        plan = jobs.DownloadPlan(
+            location=self._locate(object_name),
+            headers=arguments.headers_of(headers),
+            step=part_size,
+            workers=workers_count,
+            tries=self._session.max_attempts,
+            block=2 * MIB,
+            resume=resume,
+            durable=fsync,
+            options=Options(timeout=arguments.timeout_of(timeout)),
+        )
+        plan.check(step="part_size")
+        if isinstance(target, (str, PathLike)):
+            return await isolated(partial(jobs.download, self._session, plan, Path(target), progress))
+        if resume or fsync:
+            raise UsageError("resume=True and fsync=True need a path as the target")
+        return await isolated(partial(jobs.download_stream, self._session, plan, target, progress))
 
     async def put_multipart(
         self,

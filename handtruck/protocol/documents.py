@@ -23,7 +23,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from ..errors import InvalidResponse
-from ..models import AwsObjectMeta, ObjectPage
+from ..models import AwsObjectMeta, MultipartUploadInfo, ObjectPage, PartInfo
 from .contents import FIELDS, Row, is_marker, take_contents
 
 if TYPE_CHECKING:
@@ -54,6 +54,33 @@ class ListedPage:
 
     page: ObjectPage
     token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUploads:
+    """One answer of ListMultipartUploads.
+
+    Attributes:
+        uploads: in the server's order.
+        next: the key marker and the upload id marker (may be empty) of the next page; None: this was the last.
+        unreadable: why no key of this page is believed; there are no uploads then, and no next page.
+    """
+
+    uploads: tuple[MultipartUploadInfo, ...] = ()
+    next: tuple[str, str] | None = None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedParts:
+    """One answer of ListParts, and where the server says that the next page begins (None: this was the last)."""
+
+    parts: tuple[PartInfo, ...]
+    next: int | None
+
+
+class _UnreadableKey(InvalidResponse):
+    """A key that XML cannot carry."""
 
 
 class _Builder(ET.TreeBuilder):
@@ -91,10 +118,10 @@ def _parse_masked(body: bytes) -> tuple[ET.Element, bool]:
         return parse_xml(masked), True
 
 
-def _expect_masked(body: bytes, tag: str) -> tuple[ET.Element, bool]:
+def _expect_masked(body: bytes, *tags: str) -> tuple[ET.Element, bool]:
     root, masked = _parse_masked(body)
-    if root.tag != tag:
-        raise InvalidResponse(f"expected <{tag}> in the answer, found <{root.tag}>")
+    if root.tag not in tags:
+        raise InvalidResponse(f"expected <{tags[0]}> in the answer, found <{root.tag}>")
     return root, masked
 
 
@@ -165,12 +192,12 @@ def parse_listed_objects(body: bytes) -> ListedPage:
     return ListedPage(page=ObjectPage(_objects(rows, decode), prefixes), token=token)
 
 
-def _decoder(root: ET.Element, masked: bool) -> Callable[[str], str]:
-    encoded = (root.findtext("EncodingType") or "").strip() == "url"
+def _decoder(root: ET.Element, masked: bool, *, encoded: bool = False) -> Callable[[str], str]:
+    encoded = encoded or (root.findtext("EncodingType") or "").strip() == "url"
 
     def decode(text: str) -> str:
         if masked and _MASK in text:
-            raise InvalidResponse(f"the answer names {text!r}: a key that XML cannot carry, and it is not url-encoded")
+            raise _UnreadableKey(f"the answer names {text!r}: a key that XML cannot carry, and it is not url-encoded")
         return unquote_plus(text, errors="surrogateescape") if encoded else text
 
     return decode
@@ -215,13 +242,84 @@ def _time(text: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def parse_listed_parts(body: bytes) -> int:
-    """How many parts the first page of ListParts shows."""
-    return len(_expect(body, "ListPartsResult").findall("Part"))
+def parse_listed_parts(body: bytes) -> ListedParts:
+    """One page of ListParts; moto has another name for the document.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+    """
+    root, _ = _expect_masked(body, "ListPartsResult", "ListPartsResponse")
+    parts = tuple([_part(element) for element in root.iterfind("Part")])
+    marker = None
+    if root.findtext("IsTruncated") == "true":
+        marker = _integer(root.findtext("NextPartNumberMarker") or "")
+        if marker is None and not parts:
+            raise InvalidResponse("the listing says that it goes on, but gives no part number marker")
+        marker = parts[-1].number if marker is None else marker
+    return ListedParts(parts=parts, next=marker)
+
+
+def _part(element: ET.Element) -> PartInfo:
+    number = _integer(_need(element, "PartNumber"))
+    assert number is not None
+    return PartInfo(
+        number=number,
+        etag=element.findtext("ETag") or None,
+        size=_integer(element.findtext("Size") or ""),
+        last_modified=_time(element.findtext("LastModified") or ""),
+    )
+
+
+def parse_multipart_uploads(body: bytes, *, encoded: bool = False) -> ListedUploads:
+    """One page of ListMultipartUploads; common prefixes are not looked at.
+
+    ``encoded``: the keys are url-encoded even if the answer does not say so. (Ceph's gateway encodes when it is asked
+    to, and never says so; rclone and moto do not encode, and do not say so either.)
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
+    """
+    root, masked = _expect_masked(body, "ListMultipartUploadsResult")
+    decode = _decoder(root, masked, encoded=encoded)
+    found = root.findall("Upload")
+    try:
+        uploads = tuple([_upload(element, decode) for element in found])
+        marker = _next_uploads(root, _need(found[-1], "Key") if found else "", uploads, decode)
+    except _UnreadableKey as error:
+        return ListedUploads(unreadable=str(error))
+    return ListedUploads(uploads=uploads, next=marker)
+
+
+def _upload(element: ET.Element, decode: Callable[[str], str]) -> MultipartUploadInfo:
+    return MultipartUploadInfo(
+        key=decode(_need(element, "Key")),
+        upload_id=_need(element, "UploadId"),
+        initiated=_time(element.findtext("Initiated") or ""),
+        storage_class=element.findtext("StorageClass") or None,
+        owner=element.findtext("Owner/ID") or None,
+        initiator=element.findtext("Initiator/ID") or None,
+    )
+
+
+def _next_uploads(
+    root: ET.Element, last_key: str, uploads: tuple[MultipartUploadInfo, ...], decode: Callable[[str], str]
+) -> tuple[str, str] | None:
+    """Where the next page begins: mostly at the last upload, whose key the marker may spell in another way."""
+    if root.findtext("IsTruncated") != "true":
+        return None
+    key, upload_id = root.findtext("NextKeyMarker") or "", root.findtext("NextUploadIdMarker") or ""
+    if uploads and key in ("", last_key, uploads[-1].key, _NO_XML.sub(_MASK, uploads[-1].key)):
+        return uploads[-1].key, upload_id or uploads[-1].upload_id
+    if not key:
+        raise InvalidResponse("the listing says that it goes on, but gives no key marker")
+    return decode(key), upload_id
 
 
 def parse_listed_uploads(body: bytes) -> list[tuple[str, str]]:
-    """The keys and ids of one page of ListMultipartUploads."""
-    root, masked = _expect_masked(body, "ListMultipartUploadsResult")
-    decode = _decoder(root, masked)
-    return [(decode(_need(upload, "Key")), _need(upload, "UploadId")) for upload in root.iterfind("Upload")]
+    """The keys and ids of one page of ListMultipartUploads.
+
+    Raises:
+        InvalidResponse: one of them is a key that XML cannot carry, too.
+    """
+    listed = parse_multipart_uploads(body)
+    if listed.unreadable is not None:
+        raise InvalidResponse(listed.unreadable)
+    return [(upload.key, upload.upload_id) for upload in listed.uploads]

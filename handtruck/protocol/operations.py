@@ -213,15 +213,36 @@ def abort_multipart_upload(location: Location, upload_id: str, headers: Headers 
     )
 
 
-def list_parts(location: Location, upload_id: str, headers: Headers = ()) -> Operation[int]:
-    """Ask whether an upload has parts; gives how many of them the first page shows."""
+def list_parts(
+    location: Location, upload_id: str, headers: Headers = (), *, marker: int = 0, max_parts: int | None = None
+) -> Operation[documents.ListedParts]:
+    """One page of an upload's parts: those with numbers above ``marker``, at most ``max_parts``."""
+    query: Query = (("uploadId", upload_id),)
+    query += (("part-number-marker", str(marker)),) if marker else ()
+    query += (("max-parts", str(max_parts)),) if max_parts is not None else ()
     return Operation(
         name="ListParts",
         method="GET",
         location=location,
-        query=(("uploadId", upload_id),),
+        query=query,
         headers=headers,
         parse=lambda answer: documents.parse_listed_parts(answer.body),
+    )
+
+
+def list_multipart_uploads(bucket: Location, query: Query) -> Operation[documents.ListedUploads]:
+    """One page of a bucket's unfinished uploads.
+
+    With ``encoding-type=url`` in the query their keys are decoded, whether or not the answer says that they are
+    encoded.
+    """
+    encoded = ("encoding-type", "url") in query
+    return Operation(
+        name="ListMultipartUploads",
+        method="GET",
+        location=bucket,
+        query=(("uploads", None), *query),
+        parse=lambda answer: documents.parse_multipart_uploads(answer.body, encoded=encoded),
     )
 
 

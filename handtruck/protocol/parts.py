@@ -6,13 +6,14 @@ Limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidResponse, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 MIB: Final = 1024 * 1024
 MIN_PART_SIZE: Final = 5 * MIB
@@ -23,6 +24,7 @@ DEFAULT_PART_SIZE: Final = 8 * MIB
 
 _TIER: Final = 1_000
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
+_UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,38 @@ def plan_ranges(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
         yield position, min(position + step, stop)
 
 
+def coalesce(ranges: Iterable[tuple[int, int]], gap: int, most: int) -> list[tuple[int, int]]:
+    """The requests that bring all these ranges: in order, apart, none empty, none longer than ``most``.
+
+    Ranges with at most ``gap`` bytes between them share a request, so the requests bring nothing else but such gaps.
+    What several ranges have in common is brought once. A range is cut only where it is longer than ``most``, or what
+    comes before it is brought already.
+    """
+    requests: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        begin, end = requests[-1] if requests else (0, 0)
+        start = max(start, end)  # what lies before belongs to the last request, which began no later
+        if start >= stop:
+            continue
+        if requests and start - end <= gap and stop - begin <= most:
+            requests[-1] = begin, stop
+        else:
+            requests += plan_ranges(start, stop, most)
+    return requests
+
+
+def holding(requests: Sequence[tuple[int, int]], start: int, stop: int) -> range:
+    """Which of :func:`coalesce`'s requests bring bytes of ``[start, stop)``, one of the ranges they were made for."""
+    if start >= stop:
+        return range(0)
+    first = bisect_right(requests, start, key=_start) - 1
+    return range(first, bisect_left(requests, stop, key=_start))
+
+
+def _start(request: tuple[int, int]) -> int:
+    return request[0]
+
+
 def growing_part_size(number: int, part_size: int, *, grow: bool = True) -> int:
     """How large part ``number`` of a source of unknown length is to be.
 
@@ -98,9 +132,9 @@ def growing_part_size(number: int, part_size: int, *, grow: bool = True) -> int:
     return min(part_size << ((number - 1) // _TIER), MAX_PART_SIZE) if grow else part_size
 
 
-def range_header(start: int, stop: int) -> str:
-    """The Range header for bytes ``[start, stop)`` (RFC 9110, 14.2: its own end is inclusive)."""
-    return f"bytes={start}-{stop - 1}"
+def range_header(start: int, stop: int | None) -> str:
+    """The Range header for bytes ``[start, stop)``, None: to the end (RFC 9110, 14.2: its own end is inclusive)."""
+    return f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
 
 
 def parse_content_range(text: str) -> ContentRange:
@@ -117,3 +151,9 @@ def parse_content_range(text: str) -> ContentRange:
     if stop <= start or (total is not None and stop > total):
         raise InvalidResponse(f"Content-Range {text!r} contradicts itself")
     return ContentRange(start, stop, total)
+
+
+def parse_unsatisfied(text: str) -> int | None:
+    """The object's size as an answer of 416 tells it in Content-Range, if it does (RFC 9110, 14.4)."""
+    match = _UNSATISFIED.fullmatch(text.strip())
+    return int(match[1]) if match else None

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import httpx
 
 from .._session import PLAIN, Options, Session
-from ..errors import InvalidResponse, PreconditionFailed
+from ..errors import InvalidResponse, PreconditionFailed, S3Error
 from ..protocol import operations
 from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
-from ..protocol.parts import parse_content_range, range_header
+from ..protocol.parts import parse_content_range, parse_unsatisfied, range_header
 from ..transport.reading import raw_reader, read_whole
 from .progress import CallbackFailed
 
@@ -100,7 +100,11 @@ class Version:
 
 
 class NotInRanges(Exception):
-    """The server gives the object only as a whole: it ignores ranges, or nothing ties one to the next."""
+    """The server gives the object only as a whole, for the reason told."""
+
+
+_IGNORED: Final = "the Range header was ignored, and the answer is the whole object"
+_UNTIED: Final = "without a strong ETag nothing ties one range to the next"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +115,7 @@ class Remote:
         headers: sent with every request.
         options: with the number of attempts.
         whole: its bytes may come as one answer, whatever was asked for; else that is :class:`NotInRanges`.
+        alone: one range is all that is wanted, so that nothing needs to be tied to it.
     """
 
     session: Session
@@ -118,6 +123,7 @@ class Remote:
     headers: Headers = ()
     options: Options = PLAIN
     whole: bool = True
+    alone: bool = False
     version: Version = field(default_factory=Version)
 
     def changed(self, how: str) -> PreconditionFailed:
@@ -127,6 +133,19 @@ class Remote:
             status=412,
             code="PreconditionFailed",
             message=how,
+            bucket=self.location.bucket,
+            key=self.location.key,
+            operation="GetObject",
+        )
+
+    def beyond(self, stop: int, size: int) -> S3Error:
+        """The error that says so: bytes up to ``stop`` were asked for, and there are only ``size``."""
+        message = f"bytes up to {stop} were asked for, the object has {size}"
+        return S3Error(
+            f"GetObject {self.location}: 416 InvalidRange: {message}",
+            status=416,
+            code="InvalidRange",
+            message=message,
             bucket=self.location.bucket,
             key=self.location.key,
             operation="GetObject",
@@ -144,6 +163,8 @@ class Fetch:
     Attributes:
         moved: told of bytes that arrived, each once: a range that must begin again is not told twice.
         position: the first byte that is still to come.
+        counted: the furthest that it ever was.
+        asked: ``stop``, before an answer told where the object ends.
     """
 
     remote: Remote
@@ -153,9 +174,11 @@ class Fetch:
     moved: Callable[[int], object] | None = None
     position: int = field(init=False)
     counted: int = field(init=False)
+    asked: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.position = self.counted = self.start
+        self.asked = self.stop
 
     async def run(self) -> None:
         """Fetch it, or raise."""
@@ -193,18 +216,21 @@ class Fetch:
     async def _refused(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
         await read_whole(response)
         first = not self.remote.version.known.is_set()
-        if response.status_code == 416 and first:
+        if response.status_code == 416 and first and not self.start:
             self._learn(response, size=0)  # only an empty object has no byte 0
             return
         answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
         error = failure(answer, operation.name, operation.location, attempt)
         if response.status_code in (412, 416) and not first:
             raise self.remote.changed(str(error)) from error
+        size = parse_unsatisfied(response.headers.get("content-range", ""))
+        if response.status_code == 416 and size is not None and self.stop is not None:
+            raise self.remote.beyond(self.stop, size) from error
         raise error
 
     def _learn(self, response: httpx.Response, *, size: int | None, whole: bool = False, untied: bool = False) -> None:
         if untied and not self.remote.whole:
-            raise NotInRanges
+            raise NotInRanges(_UNTIED)
         version = self.remote.version
         version.headers = response.headers
         version.etag = response.headers.get("etag")
@@ -228,8 +254,8 @@ class Fetch:
         stop = min(self.stop, piece.total)
         if (piece.start, piece.stop) != (self.position, stop):
             raise self.remote.nonsense(f"Content-Range is {said!r}, asked were bytes {self.position}-{self.stop - 1}")
-        if _length(response) not in (None, piece.stop - piece.start):
-            raise self.remote.nonsense(f"Content-Length {_length(response)} contradicts Content-Range {said!r}")
+        if length_of(response) not in (None, piece.stop - piece.start):
+            raise self.remote.nonsense(f"Content-Length {length_of(response)} contradicts Content-Range {said!r}")
         self.stop = stop
         return 0 if self.remote.version.untied else piece.stop - piece.start
 
@@ -239,7 +265,8 @@ class Fetch:
         etag = response.headers.get("etag")
         if not version.known.is_set() or not version.pinned:
             assert self.stop is not None
-            self._learn(response, size=total, untied=not is_strong(etag) and total > self.stop)
+            untied = not is_strong(etag) and total > self.stop and not self.remote.alone
+            self._learn(response, size=total, untied=untied)
         elif not same_etag(etag, version.etag) or total != version.size:
             raise self.remote.changed(f"its ETag was {version.etag}, now it is {etag}")
 
@@ -248,13 +275,12 @@ class Fetch:
         first = not self.remote.version.known.is_set()
         if response.status_code != 200 or self.position != 0 or not (first or self.stop is None):
             raise self.remote.nonsense("the Range header was ignored, or answered without a Content-Range")
-        length = _length(response)
-        if length is None and "content-encoding" in response.headers:
-            raise self.remote.nonsense("an encoding was put on the body on its way, and its length is not told")
-        if length is None and not _shows_its_end(response):
-            raise self.remote.nonsense("neither a Content-Length nor anything else tells where the body ends")
-        if not self.remote.whole and (length is None or self.stop is None or length > self.stop):
-            raise NotInRanges
+        try:
+            length = whole_length(response)
+        except InvalidResponse as error:
+            raise self.remote.nonsense(str(error)) from error
+        if not self.remote.whole and (length is None or self.asked is None or length > self.asked):
+            raise NotInRanges(_IGNORED)
         self._learn(response, size=length, whole=True)
         self.stop = None
         return length
@@ -276,7 +302,7 @@ class Fetch:
                 self.remote.version.size = self.position
             elif self.position < stop:
                 raise self.remote.nonsense(f"the body ended after {self.position - begin} of {count} bytes")
-            elif _length(response) is None:
+            elif length_of(response) is None:
                 await self._expect_end(reader, stop - begin)
         finally:
             await reader.aclose()
@@ -301,12 +327,27 @@ class Fetch:
                 raise CallbackFailed(error) from error
 
 
+def whole_length(response: httpx.Response) -> int | None:
+    """Bytes of an answer that brings the whole object; None where its framing alone will tell.
+
+    Raises:
+        InvalidResponse: nothing tells where it ends.
+    """
+    length = length_of(response)
+    if length is None and "content-encoding" in response.headers:
+        raise InvalidResponse("an encoding was put on the body on its way, and its length is not told")
+    if length is None and not _shows_its_end(response):
+        raise InvalidResponse("neither a Content-Length nor anything else tells where the body ends")
+    return length
+
+
 def _shows_its_end(response: httpx.Response) -> bool:
     """A body without a length is whole only if its framing says so; a closed connection may as well be a broken one."""
     chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
     return chunked or response.http_version not in ("HTTP/1.0", "HTTP/1.1")
 
 
-def _length(response: httpx.Response) -> int | None:
+def length_of(response: httpx.Response) -> int | None:
+    """Bytes of the body, as Content-Length tells; None where it does not."""
     text = response.headers.get("content-length")
     return int(text) if text and text.isascii() and text.isdigit() else None

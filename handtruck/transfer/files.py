@@ -119,6 +119,7 @@ class SourceFile:
         self.file: PositionalFile = PositionalFile(descriptor, path)
         self._before = os.fstat(descriptor)
         self.size: int = self._before.st_size
+        self.mtime_ns: int = self._before.st_mtime_ns
         if not stat.S_ISREG(self._before.st_mode):
             self.close()
             raise UsageError(f"{path} is not a regular file; send it as an iterable of bytes")

@@ -17,12 +17,17 @@ from .._body import NO_BODY
 from .._session import GRACE, Options, Session
 from .._tasks import in_thread
 from ..errors import UsageError
+from ..models import DownloadResult
 from ..protocol import operations
 from ..protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from ..protocol.parts import DEFAULT_PART_SIZE, MAX_PART_SIZE, fitting_part_size
+from .ahead import ReadPlan
 from .download import DownloadPlan, download_file
 from .files import SourceFile
 from .progress import Meter
+from .reader import ObjectReader
+from .resume import upload_resumably
+from .sinks import taker_of
 from .sources import blocks_of, file_pieces, size_of, stream_pieces
 from .upload import Upload, Uploaded, UploadPlan, put_object, uploaded
 from .workers import Closing
@@ -34,27 +39,39 @@ if TYPE_CHECKING:
     from httpx._types import TimeoutTypes
 
     from .._body import Body, BytesBody
-    from ..models import DownloadResult, UploadResult
+    from ..models import UploadResult
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .progress import ProgressCallback
     from .sources import MemoryPiece
 
-__all__ = ("DownloadPlan", "UploadPlan", "download", "put_file", "put_stream", "upload_file", "upload_stream")
+__all__ = (
+    "DownloadPlan",
+    "UploadPlan",
+    "download",
+    "download_stream",
+    "put_file",
+    "put_stream",
+    "upload_file",
+    "upload_stream",
+)
 
 _STREAM_WORKERS: Final = 2
 
 
 async def upload_file(
-    session: Session, plan: UploadPlan, path: Path, progress: ProgressCallback | None
+    session: Session, plan: UploadPlan, path: Path, progress: ProgressCallback | None, *, resume: bool = False
 ) -> UploadResult:
-    """Send a file, in parts where it is longer than one."""
+    """Send a file, in parts where it is longer than one; ``resume``: see :mod:`handtruck.transfer.resume`."""
     async with _opened(session, path) as source:
         plan = replace(plan, part_size=fitting_part_size(source.size, plan.part_size))
+        meter = Meter(progress, source.size)
+        if resume and (result := await upload_resumably(session, plan, path, source, meter)) is not None:
+            return result
         upload = Upload(
             session,
             plan,
-            Meter(progress, source.size),
+            meter,
             put=partial(put_object, session, plan),
             check_source=partial(in_thread, source.check_unchanged, limiter=session.threads),
         )
@@ -68,7 +85,7 @@ async def upload_stream(
     progress: ProgressCallback | None,
 ) -> UploadResult:
     """Send a stream, in parts where it is longer than one."""
-    meter = Meter(progress, size_of(content))
+    meter = Meter(progress, await size_of(session, content) if progress is not None else None)
     upload = Upload(session, plan, meter, put=partial(put_object, session, plan), check_source=_nothing)
     return (await _stream(upload, content)).result
 
@@ -124,13 +141,18 @@ async def _stream(upload: Upload, content: object) -> Uploaded:
 
 
 async def _measured(pieces: AsyncGenerator[MemoryPiece, None], meter: Meter) -> AsyncGenerator[MemoryPiece, None]:
-    """Tell the meter how long the stream is, as soon as its last piece is there: before the last one is sent."""
+    """Tell the meter how long the stream is, as soon as its last piece is there: before the last one is sent.
+
+    What was said of it before may be wrong: a file grows or shrinks. More than it was to have, and nobody knows.
+    """
     size = 0
     async with Closing(pieces.aclose, GRACE):
         async for piece in pieces:
             size += len(piece.view)
             if piece.last:
                 meter.total = size
+            elif meter.total is not None and meter.total <= size:
+                meter.total = None  # this piece is not the last one
             yield piece
 
 
@@ -143,6 +165,28 @@ async def download(
 ) -> DownloadResult:
     """Fetch an object into a file."""
     return await download_file(session, plan, path, Meter(progress))
+
+
+async def download_stream(
+    session: Session, plan: DownloadPlan, target: object, progress: ProgressCallback | None
+) -> DownloadResult:
+    """Fetch an object into something that takes its bytes in order."""
+    taker, meter = taker_of(target, session.threads), Meter(progress)
+    ahead = ReadPlan(
+        location=plan.location,
+        headers=plan.headers,
+        part_size=plan.step,
+        workers=plan.workers,
+        tries=plan.tries,
+        options=plan.options,
+    )
+    async with ObjectReader(session, ahead) as reader:
+        meter.total = reader.size
+        async for block in reader:
+            await taker.take(block)
+            meter.add(len(block))
+    meter.end(meter.done)
+    return DownloadResult(path=None, size=meter.done, etag=reader.etag)
 
 
 async def put_file(

@@ -9,6 +9,7 @@
 *The promise.* Every upload whose id reached us is completed or aborted when the call is over. Create and Complete,
 once on the wire, are therefore waited for a while even if we are cancelled. Undo comes after all workers have
 stopped; a part that S3 was still writing then may come to light later, so after the abort we look, and abort again.
+Both share one deadline (:class:`CleanUp`), so that a server which answers no more costs 5 s in all.
 
 *What happened?* Where Complete's answer was lost, or a second try finds no upload, the object may be there. It
 is if both are true: S3 knows the upload no more, and the object's ETag is the MD5 of our parts' MD5s (an older copy of
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._session import GRACE, PLAIN, Options, Session
+from .._session import ANSWER_SHARE, GRACE, PLAIN, Options, Session
 from ..errors import (
     AccessDenied,
     Conflict,
@@ -201,6 +202,27 @@ class Upload:
 
 
 @dataclass(slots=True)
+class CleanUp:
+    """One deadline for all that an upload still does once it is cancelled or has failed.
+
+    The clock starts where that is noticed first: while Create or Complete is waited for, or before the abort.
+    """
+
+    began: float | None = None
+
+    def begin(self) -> None:
+        """Start the clock, unless it runs."""
+        if self.began is None:
+            self.began = anyio.current_time()
+
+    def time_to_abort(self) -> float:
+        """Seconds, from now on: what is left; but never so little that no abort could be answered."""
+        self.begin()
+        assert self.began is not None
+        return max(self.began + GRACE - anyio.current_time(), GRACE * (1 - ANSWER_SHARE))
+
+
+@dataclass(slots=True)
 class MultipartUpload:
     """The upload as S3 knows it: an id, parts with their ETags, and an end.
 
@@ -219,6 +241,7 @@ class MultipartUpload:
     create_lost: bool = False
     complete_lost: int = 0
     completed: httpx.Response | None = None
+    clean_up: CleanUp = field(default_factory=CleanUp)
 
     async def create(self) -> None:
         """Get an id. Once the request is on the wire its answer is waited for, whatever happens."""
@@ -230,7 +253,11 @@ class MultipartUpload:
             self.upload_id, self.create_lost = upload_id, False
 
         operation = operations.create_multipart_upload(self.location, self.headers.create)
-        await self.session.perform(operation, options=replace(self.options, on_wire=on_wire), deliver=opened)
+        await self.session.perform(operation, options=self._awaited(on_wire), deliver=opened)
+
+    def _awaited(self, on_wire: Callable[[bool], None]) -> Options:
+        """For a request whose answer is waited for even if we are cancelled."""
+        return replace(self.options, on_wire=on_wire, on_cancel=self.clean_up.begin)
 
     async def send(self, number: int, body: BytesBody, tries: int) -> None:
         """Send one part; keeps its ETag."""
@@ -258,8 +285,7 @@ class MultipartUpload:
             self.location, self.upload_id, self.etags.items(), self.headers.complete
         )
         try:
-            options = replace(self.options, on_wire=on_wire)
-            etag = await self.session.perform(operation, options=options, deliver=said)
+            etag = await self.session.perform(operation, options=self._awaited(on_wire), deliver=said)
         except (S3Error, ConnectionFailed, InvalidResponse) as error:
             if not _maybe_done(error):
                 raise
@@ -310,37 +336,49 @@ class MultipartUpload:
             return True
         return False
 
-    async def undo(self, error: BaseException) -> None:
-        """Abort, unless there is nothing to abort. What could not be done is said on ``error``."""
+    async def undo(self, error: BaseException) -> bool:
+        """Abort, unless there is nothing to abort. What could not be done is said on ``error``, and False given."""
         if self.completed is not None:
-            return
+            return True
         if self.upload_id is None:
             if self.create_lost:
                 error.add_note(
                     f"handtruck: an unfinished upload of {self.location} may remain: "
                     "the answer to CreateMultipartUpload was lost, and with it the upload's id"
                 )
-            return
-        if self.complete_lost and not isinstance(error, OutcomeUnknown):
-            error.add_note(
-                f"handtruck: {self.location} may have been written: the answer to Complete was not waited for"
-            )
-        problem: object = f"no answer within {GRACE:g} s"
+            return not self.create_lost
+        self.clean_up.begin()
+        self.say_if_written(error)
+        problem: object = None
         with anyio.CancelScope(shield=True) as scope:
             async with self.session.places.undoing():
-                # The clock starts with the place: of a thousand cancelled at once none goes without its turn.
-                scope.deadline = anyio.current_time() + GRACE
+                # Some of it counts from the place on: of a thousand cancelled at once none goes without its turn.
+                seconds = self.clean_up.time_to_abort()
+                problem = f"no answer within {seconds:.2g} s"
+                scope.deadline = anyio.current_time() + seconds
                 problem = await self._abort()
         if problem:
             error.add_note(
                 f"handtruck: the unfinished upload {self.upload_id} of {self.location} may remain, "
                 f"and what it holds is billed: {problem}"
             )
+        return not problem
 
-    async def _abort(self) -> object:
+    def say_if_written(self, error: BaseException) -> None:
+        """Say on ``error`` that the object may be there."""
+        if self.complete_lost and not isinstance(error, OutcomeUnknown):
+            error.add_note(
+                f"handtruck: {self.location} may have been written: the answer to Complete was not waited for"
+            )
+
+    async def abort(self) -> object:
+        """Throw it away while nothing is wrong: see :meth:`undo`. Gives what stood in the way, or None."""
+        return await self._abort(placed=False)
+
+    async def _abort(self, *, placed: bool = True) -> object:
         """Abort until S3 knows the upload no more; gives what stood in the way, or None."""
         assert self.upload_id is not None
-        options = replace(self.options, placed=True)
+        options = replace(self.options, placed=placed)
         abort = operations.abort_multipart_upload(self.location, self.upload_id, self.headers.undo)
         look = operations.list_parts(self.location, self.upload_id, self.headers.undo)
         for _ in range(_ABORTS):

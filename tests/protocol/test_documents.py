@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from encodings.aliases import aliases
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handtruck.errors import InvalidResponse
-from handtruck.models import AwsObjectMeta
+from handtruck.models import AwsObjectMeta, MultipartUploadInfo, PartInfo
 from handtruck.protocol import documents
 
 from .strategies import DETERMINISTIC, ENCODED_KEYS, names, xml_text
@@ -34,7 +35,9 @@ PARSERS: Final[dict[str, Callable[[bytes], object]]] = {
     "completed": documents.parse_completed_etag,
     "objects": documents.parse_listed_objects,
     "parts": documents.parse_listed_parts,
-    "uploads": documents.parse_listed_uploads,
+    "keys and ids": documents.parse_listed_uploads,
+    "uploads": documents.parse_multipart_uploads,
+    "encoded uploads": partial(documents.parse_multipart_uploads, encoded=True),
 }
 
 
@@ -297,14 +300,203 @@ def test_an_error_inside_other_text_is_none() -> None:
     assert documents.parse_error(body) is None
 
 
-def test_listed_parts_and_uploads() -> None:
-    assert documents.parse_listed_parts(b"<ListPartsResult/>") == 0
-    assert documents.parse_listed_parts(f"<ListPartsResult{AWS}><Part/><Part/></ListPartsResult>".encode()) == 2
-    body = (
-        f"<ListMultipartUploadsResult{AWS}><EncodingType>url</EncodingType>"
-        "<Upload><Key>a+b%0D</Key><UploadId>x+y%0D</UploadId></Upload></ListMultipartUploadsResult>"
+# --- the parts of an upload
+
+
+def listed_parts(inside: str, *, root: str = "ListPartsResult", namespace: str = AWS) -> documents.ListedParts:
+    return documents.parse_listed_parts(f"{DECLARATION}<{root}{namespace}>{inside}</{root}>".encode())
+
+
+@pytest.mark.parametrize("root", ["ListPartsResult", "ListPartsResponse"])
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_everything_a_part_tells(namespace: str, root: str) -> None:
+    """Under S3's name of the document and under moto's."""
+    inside = (
+        "<Bucket>b</Bucket><Key>k</Key><UploadId>u</UploadId><IsTruncated>false</IsTruncated>"
+        "<Part><PartNumber>7</PartNumber><LastModified>2010-11-10T20:48:34.000Z</LastModified>"
+        "<ETag>&quot;e&quot;</ETag><Size>10485760</Size></Part><Part><PartNumber>9</PartNumber></Part>"
     )
-    assert documents.parse_listed_uploads(body.encode()) == [("a b\r", "x+y%0D")]
+    whole = PartInfo(number=7, etag='"e"', size=10485760, last_modified=datetime(2010, 11, 10, 20, 48, 34, tzinfo=UTC))
+    listed = listed_parts(inside, root=root, namespace=namespace)
+    assert listed == documents.ListedParts(parts=(whole, PartInfo(number=9)), next=None)
+
+
+def test_parts_of_a_key_that_xml_cannot_carry() -> None:
+    """The answer repeats it, and nobody looks at it."""
+    assert listed_parts("<Key>\x01&#1;</Key><Part><PartNumber>1</PartNumber></Part>").parts == (PartInfo(number=1),)
+
+
+TWO_PARTS: Final = "<Part><PartNumber>1</PartNumber></Part><Part><PartNumber>5</PartNumber></Part>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "marker"),
+    [
+        (TWO_PARTS, None),
+        ("", None),
+        (f"<IsTruncated>false</IsTruncated><NextPartNumberMarker>5</NextPartNumberMarker>{TWO_PARTS}", None),
+        (f"<IsTruncated>true</IsTruncated><NextPartNumberMarker>6</NextPartNumberMarker>{TWO_PARTS}", 6),
+        (f"<IsTruncated>true</IsTruncated><NextPartNumberMarker/>{TWO_PARTS}", 5),
+        ("<IsTruncated>true</IsTruncated><NextPartNumberMarker>5</NextPartNumberMarker>", 5),
+    ],
+)
+def test_where_the_next_parts_begin(inside: str, marker: int | None) -> None:
+    assert listed_parts(inside).next == marker
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("<Part/>", "has no <PartNumber>"),
+        ("<Part><PartNumber>one</PartNumber></Part>", "'one' in the answer is no number"),
+        ("<Part><PartNumber>1</PartNumber><Size>-1</Size></Part>", "is no number"),
+        ("<Part><PartNumber>1</PartNumber><LastModified>now</LastModified></Part>", "is no time"),
+        ("<IsTruncated>true</IsTruncated>", "gives no part number marker"),
+        ("<IsTruncated>true</IsTruncated><NextPartNumberMarker>x</NextPartNumberMarker>", "is no number"),
+    ],
+)
+def test_parts_that_make_no_sense(inside: str, words: str) -> None:
+    with pytest.raises(InvalidResponse, match=words):
+        listed_parts(inside)
+
+
+# --- the uploads of a bucket
+
+
+def listed_uploads(keys: Sequence[str], *, url: bool, said: bool = True, namespace: str = AWS, more: str = "") -> bytes:
+    """A page of ListMultipartUploads; ``more`` comes ahead of the uploads."""
+    write = url_encoded if url else xml_escaped
+    lines = [f"{DECLARATION}<ListMultipartUploadsResult{namespace}><Bucket>bucket</Bucket><KeyMarker></KeyMarker>"]
+    lines += ["<EncodingType>url</EncodingType>"] if url and said else []
+    lines += [more]
+    lines += [
+        f"<Upload><Key>{write(key)}</Key><UploadId>id+{number}%20</UploadId>"
+        "<Initiator><ID>initiator</ID><DisplayName>i</DisplayName></Initiator>"
+        "<Owner><ID>owner</ID><DisplayName>o</DisplayName></Owner>"
+        "<StorageClass>STANDARD</StorageClass><Initiated>2010-11-10T20:48:33.000Z</Initiated></Upload>"
+        for number, key in enumerate(keys)
+    ]
+    lines += ["<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes></ListMultipartUploadsResult>"]
+    return "".join(lines).encode()
+
+
+def truncated(key_marker: str, upload_id_marker: str = "") -> str:
+    return (
+        f"<IsTruncated>true</IsTruncated><NextKeyMarker>{key_marker}</NextKeyMarker>"
+        f"<NextUploadIdMarker>{upload_id_marker}</NextUploadIdMarker>"
+    )
+
+
+def keys_and_ids(listed: documents.ListedUploads) -> list[tuple[str, str]]:
+    assert listed.unreadable is None
+    return [(upload.key, upload.upload_id) for upload in listed.uploads]
+
+
+@DETERMINISTIC
+@given(st.lists(names(min_size=1), max_size=4), st.sampled_from(NAMESPACES), st.booleans())
+def test_url_encoded_uploads_there_and_back(keys: list[str], namespace: str, said: bool) -> None:
+    """Any key at all; where the answer does not say that keys are encoded, who asked for it knows."""
+    body = listed_uploads(keys, url=True, said=said, namespace=namespace)
+    expected = [(key, f"id+{number}%20") for number, key in enumerate(keys)]
+    assert keys_and_ids(documents.parse_multipart_uploads(body, encoded=not said)) == expected
+    if said:
+        assert documents.parse_listed_uploads(body) == expected
+
+
+@DETERMINISTIC
+@given(st.lists(xml_text(min_size=1), max_size=4), st.sampled_from(NAMESPACES))
+def test_plain_uploads_there_and_back(keys: list[str], namespace: str) -> None:
+    body = listed_uploads(keys, url=False, namespace=namespace)
+    expected = [(key, f"id+{number}%20") for number, key in enumerate(keys)]
+    assert keys_and_ids(documents.parse_multipart_uploads(body)) == expected
+    assert documents.parse_listed_uploads(body) == expected
+
+
+def test_everything_an_upload_tells() -> None:
+    listed = documents.parse_multipart_uploads(listed_uploads(["a b"], url=True))
+    assert listed == documents.ListedUploads(
+        uploads=(
+            MultipartUploadInfo(
+                key="a b",
+                upload_id="id+0%20",
+                initiated=datetime(2010, 11, 10, 20, 48, 33, tzinfo=UTC),
+                storage_class="STANDARD",
+                owner="owner",
+                initiator="initiator",
+            ),
+        )
+    )
+
+
+def test_all_but_the_key_and_the_id_of_an_upload_is_optional() -> None:
+    upload = b"<Upload><Key>k</Key><UploadId>u</UploadId><Owner/></Upload>"
+    body = b"<ListMultipartUploadsResult>" + upload + b"</ListMultipartUploadsResult>"
+    assert documents.parse_multipart_uploads(body).uploads == (MultipartUploadInfo(key="k", upload_id="u"),)
+
+
+@DETERMINISTIC
+@given(st.lists(names(min_size=1), min_size=1, max_size=3), st.sampled_from(["encoded", "as it is", "missing"]))
+def test_the_next_uploads_begin_at_the_last_one(keys: list[str], spelling: str) -> None:
+    """S3 encodes the marker like the keys, Ceph's gateway never does; the id may be missing."""
+    last = keys[-1]
+    with_bytes = xml_escaped(last).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    marker = {"encoded": url_encoded(last), "as it is": with_bytes, "missing": ""}[spelling]
+    if spelling == "as it is" and (last != last.encode("utf-8", "replace").decode() or "\r" in last):
+        return  # bytes that are no text, which that gateway refuses
+    for upload_id in ("marker", ""):
+        body = listed_uploads(keys, url=True, more=truncated(marker, upload_id))
+        listed = documents.parse_multipart_uploads(body)
+        assert listed.next == (last, upload_id or f"id+{len(keys) - 1}%20")
+
+
+def test_a_marker_that_looks_like_what_xml_cannot_carry() -> None:
+    body = listed_uploads(["&#1;%"], url=True, more=truncated("&amp;#1;%", "u"))
+    assert documents.parse_multipart_uploads(body).next == ("&#1;%", "u")
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "marker"),
+    [
+        (True, truncated("b+%25", "u+1"), ("b %", "u+1")),
+        (False, truncated("b+%25", "u+1"), ("b+%25", "u+1")),
+        (False, truncated("b"), ("b", "")),
+        (False, "<NextKeyMarker>b</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>", None),
+        (False, "<IsTruncated>false</IsTruncated><NextKeyMarker>b</NextKeyMarker>", None),
+    ],
+)
+def test_the_next_uploads_begin_elsewhere(url: bool, more: str, marker: tuple[str, str] | None) -> None:
+    """As on rclone, whose markers are those of the first upload that is not shown; or there are no more."""
+    for keys in (["a"], []):
+        assert documents.parse_multipart_uploads(listed_uploads(keys, url=url, more=more)).next == marker
+
+
+def test_more_uploads_without_a_marker_are_refused() -> None:
+    with pytest.raises(InvalidResponse, match="gives no key marker"):
+        documents.parse_multipart_uploads(listed_uploads([], url=False, more=truncated("", "id")))
+
+
+@pytest.mark.parametrize("more", ["", "<Prefix>\x02</Prefix>"])
+@pytest.mark.parametrize("key", ["\x01", "\uffff", "\x00"])
+def test_uploads_whose_keys_cannot_be_read(key: str, more: str) -> None:
+    """Said, not raised: it is not worth another attempt, but another question."""
+    listed = documents.parse_multipart_uploads(listed_uploads(["a", key], url=False, more=more))
+    assert (listed.uploads, listed.next) == ((), None)
+    assert "not url-encoded" in (listed.unreadable or "")
+    with pytest.raises(InvalidResponse, match="not url-encoded"):
+        documents.parse_listed_uploads(listed_uploads(["a", key], url=False, more=more))
+
+
+def test_a_marker_that_cannot_be_read() -> None:
+    body = listed_uploads(["a"], url=False, more=truncated("&#x1;", "u"))
+    assert "not url-encoded" in (documents.parse_multipart_uploads(body).unreadable or "")
+
+
+@pytest.mark.parametrize("upload", ["<Key>k</Key>", "<UploadId>u</UploadId>", "<Key/><UploadId>u</UploadId>", ""])
+def test_an_upload_without_key_or_id_is_refused(upload: str) -> None:
+    """An empty id would make the deletion of an object of an abort."""
+    body = f"<ListMultipartUploadsResult><Upload>{upload}</Upload></ListMultipartUploadsResult>"
+    with pytest.raises(InvalidResponse, match="<Upload> in the answer has no"):
+        documents.parse_multipart_uploads(body.encode())
 
 
 # --- what we write
@@ -349,8 +541,9 @@ VALID: Final = [
     b"<Error><Code>SlowDown</Code><Message>m</Message><RequestId>r</RequestId></Error>",
     b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
     b"<CompleteMultipartUploadResult><ETag>&quot;e&quot;</ETag></CompleteMultipartUploadResult>",
-    b"<ListPartsResult><Part><PartNumber>1</PartNumber></Part></ListPartsResult>",
-    b"<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>u</UploadId></Upload></ListMultipartUploadsResult>",
+    b"<ListPartsResult><IsTruncated>true</IsTruncated><Part><PartNumber>1</PartNumber></Part></ListPartsResult>",
+    listed_uploads(["k", "ü"], url=True, more=truncated("%C3%BC", "u")),
+    listed_uploads(["k"], url=False, more=truncated("", "")),
 ]
 
 

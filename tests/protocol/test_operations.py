@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from handtruck.errors import InvalidResponse, UsageError
-from handtruck.models import AwsObjectMeta
+from handtruck.models import AwsObjectMeta, MultipartUploadInfo, PartInfo
 from handtruck.protocol import operations
 from handtruck.protocol.address import Location
 from handtruck.protocol.answers import Answer
@@ -54,7 +54,15 @@ FACTS: list[tuple[Operation[Any], str, str, Query, Headers, bool, bool]] = [
         operations.abort_multipart_upload(HERE, "id"),
         "AbortMultipartUpload", "DELETE", (("uploadId", "id"),), (), True, False,
     ),
-    (operations.list_parts(HERE, "id"), "ListParts", "GET", (("uploadId", "id"),), (), True, False),
+    (operations.list_parts(HERE, "id", (TYPE,)), "ListParts", "GET", (("uploadId", "id"),), (TYPE,), True, False),
+    (
+        operations.list_parts(HERE, "id", marker=7, max_parts=2),
+        "ListParts", "GET", (("uploadId", "id"), ("part-number-marker", "7"), ("max-parts", "2")), (), True, False,
+    ),
+    (
+        operations.list_multipart_uploads(BUCKET, (("prefix", "p"),)),
+        "ListMultipartUploads", "GET", (("uploads", None), ("prefix", "p")), (), True, False,
+    ),
     (
         operations.list_objects_v2(BUCKET, (("prefix", "p"),)),
         "ListObjectsV2", "GET", (("list-type", "2"), ("prefix", "p")), (), True, False,
@@ -79,7 +87,7 @@ def test_the_facts(
     assert (operation.name, operation.method, operation.query) == (name, method, query)
     assert operation.headers == headers
     assert (operation.idempotent, operation.error_in_200) == (idempotent, error_in_200)
-    assert operation.location is (BUCKET if name == "ListObjectsV2" else HERE)
+    assert operation.location is (BUCKET if name in ("ListObjectsV2", "ListMultipartUploads") else HERE)
     assert bool(operation.content) is (name == "CompleteMultipartUpload")
 
 
@@ -142,13 +150,22 @@ def test_what_the_answers_mean() -> None:
     created = b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"
     completed = b"<CompleteMultipartUploadResult><ETag>e-1</ETag></CompleteMultipartUploadResult>"
     listed = b"<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>"
-    parts = b"<ListPartsResult><Part/></ListPartsResult>"
+    parts = b"<ListPartsResult><Part><PartNumber>1</PartNumber></Part></ListPartsResult>"
     assert operations.create_multipart_upload(HERE, ()).parse(answer(created)) == "id"
     assert operations.upload_part(HERE, "id", 1).parse(answer(etag='"e"')) == '"e"'
     assert operations.complete_multipart_upload(HERE, "id", []).parse(answer(completed)) == "e-1"
-    assert operations.list_parts(HERE, "id").parse(answer(parts)) == 1
+    assert operations.list_parts(HERE, "id").parse(answer(parts)).parts == (PartInfo(number=1),)
     assert operations.list_objects_v2(BUCKET, ()).parse(answer(listed)).page == [AwsObjectMeta(key="k")]
     operations.abort_multipart_upload(HERE, "id").parse(answer())
+
+
+@pytest.mark.parametrize(("query", "key"), [((), "a%20b"), ((("encoding-type", "url"),), "a b")])
+def test_keys_of_uploads_are_decoded_where_that_was_asked_for(query: Query, key: str) -> None:
+    """Ceph's gateway encodes them and does not say so."""
+    body = b"<Upload><Key>a%20b</Key><UploadId>u</UploadId></Upload>"
+    said = answer(b"<ListMultipartUploadsResult>" + body + b"</ListMultipartUploadsResult>")
+    found = operations.list_multipart_uploads(BUCKET, query).parse(said)
+    assert found.uploads == (MultipartUploadInfo(key=key, upload_id="u"),)
 
 
 def test_a_part_without_an_etag_is_refused() -> None:

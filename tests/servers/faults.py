@@ -139,6 +139,30 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "ListMultipartUploads of a bucket without uploads is an empty list",
         rclone="404 NoSuchUpload until the bucket has had its first upload",
     ),
+    "uploads-marker-inclusive": _fault(
+        "ListMultipartUploads begins after its markers",
+        rclone="at them; the next markers are those of the first upload that is not shown",
+    ),
+    "uploads-pages-ignored": _fault("max-uploads limits a page of ListMultipartUploads", moto="all are in one page"),
+    "uploads-unsorted": _fault("uploads are listed by their keys", moto="in the order in which they were begun"),
+    "uploads-encoding-ignored": _fault(
+        "encoding-type=url encodes the keys of ListMultipartUploads",
+        rclone="they are as they are",
+        moto="they are as they are",
+    ),
+    "uploads-bare-cr": _fault(
+        "a CR in a listed key is written as a reference", moto="it is sent bare, which XML takes for an LF"
+    ),
+    "uploads-encoding-not-said": _fault(
+        "encoding-type=url comes back as EncodingType where keys of ListMultipartUploads are encoded",
+        rgw="they are encoded, and nothing says so",
+    ),
+    "uploads-without-owner": _fault("ListMultipartUploads tells owner and initiator", rclone="it does not"),
+    "uploads-begun-in-2010": _fault("Initiated is when an upload was begun", moto="2010-11-10, always"),
+    "list-parts-document": _fault("ListParts answers a ListPartsResult", moto="a ListPartsResponse"),
+    "list-parts-marker-inclusive": _fault(
+        "ListParts begins after part-number-marker", rclone="at it; and the next marker points one too far, or back"
+    ),
     "complete-has-no-location": _fault("Complete answers a Location", rclone="it is empty"),
     # --- keys
     "key-1024-one-segment-500": _fault(
