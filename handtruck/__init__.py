@@ -20,6 +20,7 @@ from .models import (
 from .transfer.many import Transfer
 from .transfer.reader import ObjectReader
 from .transfer.stream import ObjectStream
+from .transfer.writer import ObjectWriter
 from .transport import Transport
 
 __version__ = _version("handtruck")
@@ -31,6 +32,7 @@ __all__ = (
     "ObjectPage",
     "ObjectReader",
     "ObjectStream",
+    "ObjectWriter",
     "PartInfo",
     "Progress",
     "S3Client",

@@ -81,7 +81,13 @@ async def siblings() -> AsyncGenerator[Siblings]:
         failures.clear()  # no cycle: their tracebacks hold this list
         raise
     except BaseExceptionGroup as errors:
-        raise _loudest(errors) from None
+        loudest = _loudest(errors)
+        add_notes(loudest, [failure for failure in failures if failure is not loudest], notes)
+        failures.clear()
+        try:
+            raise loudest from None
+        finally:
+            del loudest
     if failures:
         first, *others = failures
         failures.clear()

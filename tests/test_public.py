@@ -18,6 +18,9 @@ def test_names_of_the_package() -> None:
         "DownloadResult",
         "MultipartUploadInfo",
         "ObjectPage",
+        "ObjectReader",
+        "ObjectStream",
+        "ObjectWriter",
         "PartInfo",
         "Progress",
         "S3Client",
@@ -55,19 +58,24 @@ def test_methods_of_the_client() -> None:
         "abort_stale_uploads",
         "aclose",
         "delete",
+        "download",
         "get",
         "get_file_parallel",
+        "get_ranges",
         "head",
         "list_multipart_uploads",
         "list_objects_v2",
         "list_parts",
+        "open",
         "post",
         "put",
         "put_file",
         "put_file_multipart",
         "put_multipart",
         "request",
+        "stream",
         "transfers",
+        "upload",
         "url",
     }
 
@@ -110,6 +118,8 @@ def test_parameters_of_the_client() -> None:
 
 def test_every_public_method_says_what_it_raises() -> None:
     for name in ("request", "put", "put_file", "list_objects_v2", "put_multipart", "get_file_parallel"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("upload", "download", "open", "stream", "get_ranges"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
     for name in ("list_multipart_uploads", "list_parts", "abort_multipart_upload", "abort_stale_uploads"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 async def cancelled(stage: Stage, client: Client) -> list[Facts]:
     """Cancelled when 28 MiB of it have passed."""
     await stage.set_up(stored="old", file="earlier")
-    return [await stage.play(client, "download", lambda driver: Rules(direction="down", at=MIDDLE, action=driver.cancel))]
+    return [
+        await stage.play(client, "download", lambda driver: Rules(direction="down", at=MIDDLE, action=driver.cancel))
+    ]
 
 
 async def replaced(stage: Stage, client: Client) -> list[Facts]:

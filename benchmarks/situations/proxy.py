@@ -123,12 +123,13 @@ FREELY: Final = Rules()
 
 @dataclass(slots=True)
 class Proxy:
-    """The road. ``passed`` are bytes of bodies since :meth:`arm`; ``pulled`` says whether the trigger was."""
+    """The road. ``passed`` are bytes of bodies, ``begun`` requests since :meth:`arm`; ``pulled`` is the trigger."""
 
     host: str
     port: int
     url: str = ""
     passed: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+    begun: int = 0
     pulled: bool = False
     rules: Rules = FREELY
     _swallows: bool = False
@@ -139,7 +140,7 @@ class Proxy:
     def arm(self, rules: Rules) -> None:
         """From now on count from 0, by these rules."""
         self.passed = {"up": 0, "down": 0}
-        self.rules, self.pulled, self._swallows = rules, False, False
+        self.rules, self.begun, self.pulled, self._swallows = rules, 0, False, False
         self._open.set()
 
     async def quiet(self, *, still: float, within: float) -> None:
@@ -173,6 +174,7 @@ class Proxy:
         try:
             while True:
                 request = Request(await client.head())
+                self.begun += 1
                 if self._swallows:
                     raise Swallowed
                 server = server or _Side(*await asyncio.open_connection(self.host, self.port, limit=_HEAD))

@@ -78,7 +78,7 @@ class Facts:
         tasks, threads: that the call had started, and that had something to do when it was back.
         pulled: whether the trigger was.
         moved: bytes of bodies that passed, in the direction of the call.
-        later: how many of these passed after the call was back.
+        begun: requests that began after the call was back.
         ended: whether the process ended when its client had been closed.
         uploads: open on the server, each by its number of parts.
         stored: what the object is, by :func:`benchmarks.situations.contents.kind_of`; ``none``.
@@ -95,7 +95,7 @@ class Facts:
     threads: tuple[str, ...] = ()
     pulled: bool = False
     moved: int = 0
-    later: int = 0
+    begun: int = 0
     ended: bool = True
     uploads: tuple[int, ...] = ()
     stored: str = "none"
@@ -238,11 +238,10 @@ class Stage:
             ready = await driver.said("ready", READY_WITHIN)
             self.proxy.arm(rules(driver))
             driver.tell("go")
-            direction = "up" if call == "upload" else "down"
             told = await self._back(driver)
-            moved = self.proxy.passed[direction]
+            begun = self.proxy.begun
             await self.proxy.quiet(still=STILL, within=STOPS_WITHIN)
-            later = self.proxy.passed[direction] - moved
+            begun = self.proxy.begun - begun
             ended = await driver.end()
         finally:
             await driver.kill()
@@ -252,8 +251,8 @@ class Stage:
             **told,
             **lists,
             pulled=self.proxy.pulled,
-            moved=moved + later,
-            later=later,
+            moved=self.proxy.passed["up" if call == "upload" else "down"],
+            begun=begun,
             ended=ended,
             versions=ready["versions"],
             **await self._found(),

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from ..client import S3Client
 from ..errors import HandtruckError, S3Error
 from ..protocol.address import parse_endpoint
-from ..protocol.documents import parse_error, parse_listed_uploads
+from ..protocol.documents import parse_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     import httpx
 
-    from ..models import AwsObjectMeta
+    from ..models import AwsObjectMeta, MultipartUploadInfo
     from .interrupts import Interrupts
 
 __all__ = ("Place", "Server", "borrowed")
@@ -64,14 +64,9 @@ class Place:
         """All that is here."""
         return [found async for page in s3.list_objects_v2(self.root or "/", prefix=self.prefix) for found in page]
 
-    async def uploads(self, s3: S3Client) -> list[tuple[str, str]]:
-        """Keys and ids of the unfinished uploads here."""
-        response = await s3.get(self.root, params={"uploads": None, "prefix": self.prefix, "encoding-type": "url"})
-        told = parse_error(response.content)
-        if response.status_code == 404 and told and told.code == "NoSuchUpload":
-            return []  # rclone's way to say so
-        found = parse_listed_uploads(expect(response, "cannot list the unfinished uploads").content)
-        return [(key, upload_id) for key, upload_id in found if key.startswith(self.prefix)]
+    async def uploads(self, s3: S3Client) -> list[MultipartUploadInfo]:
+        """The unfinished uploads here."""
+        return [found async for found in s3.list_multipart_uploads(self.root or "/", prefix=self.prefix)]
 
     async def make(self, s3: S3Client) -> None:
         """Make the bucket if it is to be one of our own, else see that it is there."""
@@ -82,8 +77,8 @@ class Place:
 
     async def clear(self, s3: S3Client) -> None:
         """Remove everything that is here, and the bucket if it is ours."""
-        for key, upload_id in await self.uploads(s3):
-            expect(await s3.delete(f"{self.root}{key}", params={"uploadId": upload_id}), f"cannot abort {key}")
+        for upload in await self.uploads(s3):
+            await s3.abort_multipart_upload(f"{self.root}{upload.key}", upload.upload_id)
         for found in await self.objects(s3):
             await self._remove(s3, found.key)
         if self.own is not None:

@@ -311,15 +311,3 @@ def _next_uploads(
     if not key:
         raise InvalidResponse("the listing says that it goes on, but gives no key marker")
     return decode(key), upload_id
-
-
-def parse_listed_uploads(body: bytes) -> list[tuple[str, str]]:
-    """The keys and ids of one page of ListMultipartUploads.
-
-    Raises:
-        InvalidResponse: one of them is a key that XML cannot carry, too.
-    """
-    listed = parse_multipart_uploads(body)
-    if listed.unreadable is not None:
-        raise InvalidResponse(listed.unreadable)
-    return [(upload.key, upload.upload_id) for upload in listed.uploads]
