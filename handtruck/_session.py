@@ -306,6 +306,8 @@ class Session:
             if ours is None:
                 raise
             raise ours from error
+        finally:
+            prepared.forget_body()
 
     async def _prepare(self, operation: Operation[object], body: Body, options: Options) -> Prepared:
         query = wire_query(operation.query)

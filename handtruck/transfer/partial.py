@@ -60,7 +60,7 @@ class PartialTarget(StagedTarget):
             # The next attempt must be able to write it, whatever its final mode.
             descriptor, made = self._open_part(None if mode is None else mode | stat.S_IRUSR | stat.S_IWUSR)
             try:
-                lines = self._open_lines(blank=made or not os.fstat(descriptor).st_size)
+                lines = self._open_lines(new=made)
             except BaseException:
                 with suppress(OSError):
                     if made:
@@ -102,6 +102,10 @@ class PartialTarget(StagedTarget):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{self.path}: another download is resuming it; wait for its end, or cancel it") from None
+        except OSError:
+            if made:  # where there are no locks nobody has it
+                self._part.unlink(missing_ok=True)
+            raise
         if not made:
             _check_ours(descriptor, self._part)
         return self._is_in_place(descriptor)
@@ -112,17 +116,21 @@ class PartialTarget(StagedTarget):
         except FileNotFoundError:
             return False
 
-    def _open_lines(self, *, blank: bool) -> int:
-        """The journal; blank where there is nothing that it could speak of."""
+    def _open_lines(self, *, new: bool) -> int:
+        """The journal; a new one for a new part: whoever still writes into an old one writes about another file."""
         lines = _open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             _check_ours(lines, self._lines)
-            if blank:
+            if new:
                 take_back(lines)
         except BaseException:
             os.close(lines)
             raise
-        return lines
+        if not new:
+            return lines
+        os.close(lines)
+        self._lines.unlink()
+        return _open(self._lines, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_EXCL)
 
     def found(self) -> Read | None:
         """What an earlier attempt left of this object, if anything that can be believed.
@@ -164,7 +172,8 @@ class PartialTarget(StagedTarget):
         if not self._open:
             return None
         try:
-            if self.journal.is_blank() or not os.fstat(self.journal.descriptor).st_nlink:
+            useless = self.journal.is_blank() or not os.fstat(self.journal.descriptor).st_nlink
+            if useless and self._is_in_place(self.file.descriptor):
                 self._lines.unlink(missing_ok=True)
                 self._part.unlink(missing_ok=True)
         except OSError as error:

@@ -173,7 +173,7 @@ def open_record(source: Path, url: str, *, create: bool) -> RecordFile | None:
         OSError: it cannot be made or read, with its name.
         UsageError: another upload has it.
     """
-    path = source.with_name(record_name(source.name, url))
+    path = source.absolute().with_name(record_name(source.name, url))
     flags = _OPEN | os.O_CREAT if create else _OPEN
     for _ in range(_TRIES):
         with named(path):

@@ -59,7 +59,9 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
         UsageError: it is nothing that takes bytes.
     """
     wrapped = getattr(target, "wrapped", None) or getattr(target, "file", None)  # anyio.AsyncFile, tempfile's
-    if any(isinstance(each, io.TextIOBase | codecs.StreamReaderWriter) for each in (target, wrapped)):
+    if any(
+        isinstance(each, io.TextIOBase | codecs.StreamReaderWriter | codecs.StreamWriter) for each in (target, wrapped)
+    ):
         raise UsageError("the target is a text file; open it in binary mode")
     write, send = getattr(target, "write", None), getattr(target, "send", None)
     if iscoroutinefunction(write):
@@ -107,7 +109,7 @@ class _File:
 
 def _rest(block: bytes, took: object) -> bytes:
     """What is left of a block of which a write says how much it took; whoever says nothing took all."""
-    if not isinstance(took, int):
+    if not isinstance(took, int) or isinstance(took, bool):
         return b""
     if not 0 < took <= len(block):
         raise UsageError(f"the target's write() says that it took {took} of {len(block)} bytes")

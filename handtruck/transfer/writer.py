@@ -252,7 +252,9 @@ class ObjectWriter:
             raise UsageError(f"{self!r} is closed")
 
     def _broken(self, why: str) -> anyio.BrokenResourceError:
-        return anyio.BrokenResourceError(f"{why}; {self._name} was not written")
+        # Cancelled at the last step it may be there all the same: S3 has done what nobody waited to hear.
+        fate = "may or may not have been written" if self._blocks.ended else "was not written"
+        return anyio.BrokenResourceError(f"{why}; {self._name} {fate}")
 
     async def _hand_over(self, view: memoryview) -> None:
         begin = self._position

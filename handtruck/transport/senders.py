@@ -77,6 +77,9 @@ class Prepared(Protocol):
         """The request without its headers, for errors: they travel far, and the signature is nobody's business."""
         ...
 
+    def forget_body(self) -> None:
+        """It is over: whoever keeps the request, or a cycle of httpx's that holds it, keeps no part in memory."""
+
 
 class Sender(Protocol):
     """Sends requests, one connection each while they last."""
@@ -171,6 +174,9 @@ class _Direct:
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
         return httpx.Request(self._draft.method, self._draft.origin + self._draft.target)
+
+    def forget_body(self) -> None:
+        """See :class:`Prepared`. Nobody keeps it."""
 
 
 def _timeouts(draft: Draft) -> Mapping[str, float | None] | None:
@@ -272,6 +278,10 @@ class _ThroughClient:
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
         return httpx.Request(self._request.method, str(self._request.url))
+
+    def forget_body(self) -> None:
+        """See :class:`Prepared`."""
+        self._request.stream = library_of(self._request).ByteStream(b"")
 
 
 def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:
