@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from .._session import Session
+    from .buffers import Filling
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -82,7 +83,7 @@ class Blocks(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """Append to ``data`` until it has ``wanted`` bytes; False: there are no more."""
 
     @abstractmethod
@@ -192,7 +193,7 @@ class Rest:
 
     view: memoryview = NOTHING
 
-    def move(self, data: bytearray, wanted: int) -> int:
+    def move(self, data: Filling, wanted: int) -> int:
         """Append some of it to ``data``, at most a turn's worth; gives how many bytes."""
         count = min(len(self.view), wanted - len(data), TURN)
         data += self.view[:count]
@@ -208,7 +209,7 @@ class AsyncBlocks(Blocks):
     rest: Rest = field(default_factory=Rest)
     turns: Turns = field(default_factory=Turns)
 
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`. A stream that never waits does not keep others waiting."""
         while len(data) < wanted:
             if not self.rest.view:
@@ -250,7 +251,7 @@ class AsyncFileBlocks(Blocks):
     file: AsyncBinaryFile
     turns: Turns = field(default_factory=Turns)
 
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
         while len(data) < wanted:
             count = _append(data, self.file, await self.file.read(min(wanted - len(data), _BLOCK)))
@@ -279,11 +280,11 @@ class FileBlocks(Blocks):
     file: BinaryFile
     thread: anyio.CapacityLimiter = field(default_factory=_own_thread)
 
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
         return await in_thread(self._read, data, wanted, limiter=self.thread)
 
-    def _read(self, data: bytearray, wanted: int) -> bool:
+    def _read(self, data: Filling, wanted: int) -> bool:
         while len(data) < wanted:
             if not _append(data, self.file, self.file.read(min(wanted - len(data), _BLOCK))):
                 return False
@@ -303,11 +304,11 @@ class ThreadBlocks(Blocks):
     rest: Rest = field(default_factory=Rest)
     thread: anyio.CapacityLimiter = field(default_factory=_own_thread)
 
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
         return await in_thread(self._read, data, wanted, limiter=self.thread)
 
-    def _read(self, data: bytearray, wanted: int) -> bool:
+    def _read(self, data: Filling, wanted: int) -> bool:
         while len(data) < wanted:
             if not self.rest.view:
                 try:
@@ -331,7 +332,7 @@ def _checked(block: object) -> memoryview:
     return flat(block)
 
 
-def _append(data: bytearray, file: object, block: object) -> int:
+def _append(data: Filling, file: object, block: object) -> int:
     """Append what a file's ``read`` gave; gives how many bytes."""
     if is_bytes(block):
         view = flat(block)

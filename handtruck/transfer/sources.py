@@ -4,12 +4,14 @@ A source yields pieces, in order, numbered from 1, the last one marked; an empty
 
 *Copies.* Bytes in memory are never copied, bytes of a stream once, into their part; what a block has too much for a
 part waits as a view of it. The stream goes on only when the block is used up and the view is gone: many streams fill
-one buffer again and again, and a buffer of which there are views cannot change its size.
+one buffer again and again, and a buffer of which there are views cannot change its size. Parts are collected in buffers
+that are used again, too, when they were sent.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .._body import BytesBody, hash_view
@@ -18,11 +20,11 @@ from .._tasks import in_thread
 from ..protocol.checksums import UNSIGNED_PAYLOAD
 from ..protocol.parts import Part, fitting_part_size, growing_part_size, plan_parts
 from .blocks import NOTHING, AsyncBlocks, Blocks, BytesLike, blocks_of, is_bytes, size_of
-from .buffers import Buffers
+from .buffers import Buffers, Filling
 from .workers import Closing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from .._session import Session
     from .files import SourceFile
@@ -121,6 +123,7 @@ class MemoryPiece:
     view: memoryview
     last: bool
     hashed: bool
+    give_back: Callable[[], object] | None = None
 
     async def load(self) -> BytesBody:
         """See :class:`Piece`."""
@@ -129,6 +132,9 @@ class MemoryPiece:
     def release(self) -> None:
         """See :class:`Piece`."""
         self.view = NOTHING
+        if self.give_back is not None:
+            self.give_back()
+            self.give_back = None
 
 
 def stream_pieces(
@@ -154,14 +160,17 @@ async def _collected(
     session: Session, blocks: Blocks, part_size: int, *, hashed: bool, grow: bool
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of a stream. One byte beyond a piece must be seen to know that it is not the last."""
-    data, more, number, last = bytearray(), True, 0, False
+    buffers, rest, more, number, last = Buffers(0), b"", True, 0, False
     async with Closing(blocks.aclose, GRACE):
         while not last:
             number += 1
             size = growing_part_size(number, part_size, grow=grow)
+            if buffers.size != size + 1:
+                buffers = Buffers(size + 1)
+            data = Filling(buffers.take())
+            data += rest
             more = more and await blocks.read(data, size + 1)
-            rest = data[size:]
-            del data[size:]
+            rest = bytes(data.view(size, size + 1))
             last = not more and not rest
-            yield MemoryPiece(session, number, memoryview(data), last, hashed)
-            data = rest
+            give_back = partial(buffers.give_back, data.buffer)
+            yield MemoryPiece(session, number, data.view(0, size), last, hashed, give_back)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .._tasks import Siblings
     from ..models import UploadResult
     from .blocks import BytesLike
+    from .buffers import Filling
     from .progress import ProgressCallback
     from .upload import UploadPlan
 
@@ -48,12 +49,12 @@ class HandedBlocks(Blocks):
 
     def __init__(self) -> None:
         self.ended = False
-        self._part: bytearray | None = None
+        self._part: Filling | None = None
         self._wanted = 0
         self._asked = anyio.Event()
         self._answered = anyio.Event()
 
-    async def read(self, data: bytearray, wanted: int) -> bool:
+    async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
         if not self.ended:
             self._part, self._wanted, self._answered = data, wanted, anyio.Event()
