@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests tests-httpx soak bench bench-quick clean
+.PHONY: demo test lint types tests tests-httpx soak bench bench-quick guarantees clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## watch handtruck do its main job against a local S3 server, on asyncio and on trio
@@ -35,6 +35,9 @@ bench:  ## side by side with peers: everything, five rounds; needs nginx, takes 
 
 bench-quick:  ## a look at the same, under three minutes
 	$(PYTHON) -m benchmarks.run --quick --report .bench/quick.md --plots .bench/plots
+
+guarantees:  ## what clients leave behind when things go wrong, side by side; needs Ceph, takes half an hour
+	$(PYTHON) -m benchmarks.guarantees --report docs/guarantees.md
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

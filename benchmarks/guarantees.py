@@ -146,8 +146,8 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
         f"{' and '.join(dates)}; {rounds} round{'s' * (rounds != 1)}; {machine['cores']} × {machine['processor']}, "
         f"{machine['kernel']}, Python {machine['python']}, handtruck at {machine['revision']}. "
         f"{table.versions(findings)}.\n\n```bash\n{COMMAND}\n```\n\n"
-        f"**Bold** is what was left behind, mixed, lost or misreported. A call that is not back after {BACK_WITHIN:.0f} s "
-        "is killed, and played once.\n\n"
+        "**Bold** is what was left behind, mixed, lost or misreported. A call that is not back after "
+        f"{BACK_WITHIN:.0f} s is killed, and played once.\n\n"
     )
     return preface + table.markdown(findings)
 

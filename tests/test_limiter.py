@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from handtruck import S3Client
+from handtruck._tasks import isolated
 from handtruck.errors import ConnectionFailed
 from tests.scripted import SILENCE, Reply, Request, TinyS3, client, error, serve
 
@@ -38,6 +39,13 @@ async def settle() -> None:
     """Let everything happen that can."""
     for _ in range(30):
         await anyio.lowlevel.checkpoint()
+
+
+async def waiting(limiter: anyio.CapacityLimiter, count: int) -> None:
+    """Until so many wait for a token."""
+    with anyio.fail_after(10):
+        while limiter.statistics().tasks_waiting < count:
+            await anyio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
@@ -67,7 +75,7 @@ async def never_more(tokens: int, folder: Path) -> None:
         async with anyio.create_task_group() as group:
             for number, s3 in enumerate((one, other)):
                 for work in works(s3, folder / f"target-{number}", folder / "source"):
-                    group.start_soon(work)
+                    group.start_soon(isolated, work)
         assert tiny.peer.most_busy <= tokens
         assert (folder / "target-0").read_bytes() == (folder / "target-1").read_bytes() == BODY
         assert tiny.objects["b/file"].data == tiny.objects["b/stream"].data == BODY
@@ -131,6 +139,7 @@ async def test_as_many_as_there_are() -> None:
             for s3 in (one, other, one, other):
                 group.start_soon(s3.get, "b/k")
             await tiny.peer.until(lambda: tiny.peer.busy == 2)
+            await waiting(limiter, 2)
             await settle()
             assert (len(tiny.calls), limiter.borrowed_tokens, limiter.statistics().tasks_waiting) == (2, 2, 2)
             free.set()
@@ -144,7 +153,6 @@ async def test_it_is_not_the_clients_own_bound() -> None:
     async with two_clients(limiter, max_connections=1) as (one, _, tiny), anyio.create_task_group() as group:
         for _ in range(4):
             group.start_soon(one.get, "b/k")
-        group.start_soon(settle)
         await tiny.peer.until(lambda: len(tiny.calls) == 4)
         assert tiny.peer.most_busy == 1
 
@@ -185,6 +193,7 @@ async def test_an_answer_that_is_being_read_has_its_token() -> None:
         async with one.stream("b/k") as stream, anyio.create_task_group() as group:
             assert limiter.borrowed_tokens == 1
             group.start_soon(other.get, "b/k")
+            await waiting(limiter, 1)
             await settle()
             assert len(tiny.calls) == 1
             assert await stream.read() == BODY
@@ -218,7 +227,12 @@ async def test_requests_that_fail(reply: Reply) -> None:
     limiter = anyio.CapacityLimiter(1)
     async with two_clients(limiter, max_attempts=3) as (one, other, tiny):
         seen: list[float] = []
-        one._session.random = lambda: float(seen.append(limiter.borrowed_tokens) or 0)
+
+        def between() -> float:
+            seen.append(limiter.borrowed_tokens)
+            return 0.0
+
+        one._session.random = between
         tiny.on("GetObject", reply)
         with suppress(ConnectionFailed, httpx.HTTPError):
             await one.get("b/k")
@@ -277,18 +291,13 @@ async def test_cancelled_while_it_waits_for_a_token(cancelled: Any, tmp_path: Pa
     limiter = anyio.CapacityLimiter(1)
     async with two_clients(limiter) as (one, other, tiny):
         async with limiter:  # somebody else's
-
-            async def waits() -> None:
-                while not limiter.statistics().tasks_waiting:
-                    await anyio.lowlevel.checkpoint()
-
             for job in (
                 lambda: one.get("b/k"),
                 lambda: one.put("b/k", b"x"),
                 lambda: one.download("b/k", tmp_path / "target", part_size=PART),
                 lambda: one.upload("b/new", [BODY], part_size=PART),
             ):
-                await cancelled(job, waits)
+                await cancelled(job, lambda: waiting(limiter, 1))
                 assert one._session.places.taken == 0
                 assert limiter.statistics().tasks_waiting == 0
                 assert limiter.borrowed_tokens == 1
@@ -319,8 +328,7 @@ async def test_cancelled_at_the_moment_a_token_comes(cancelled: Any) -> None:
             async def given(
                 steps: int = steps, limiter: anyio.CapacityLimiter = limiter, borrower: object = borrower
             ) -> None:
-                while not limiter.statistics().tasks_waiting:
-                    await anyio.lowlevel.checkpoint()
+                await waiting(limiter, 1)
                 limiter.release_on_behalf_of(borrower)
                 for _ in range(steps):
                     await anyio.lowlevel.checkpoint()

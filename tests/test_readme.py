@@ -1,4 +1,4 @@
-"""Every Python snippet of the README runs as written, on every loop, against real servers.
+"""Every Python snippet of the README, and of docs/transfers.md, runs as written, on every loop, against real servers.
 
 Only what no reader has is put in its place: hosts, keys and paths. A snippet that makes a client and sends nothing
 is followed by a request, which proves that its credentials are the right ones.
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from tests.servers.model import Server
 
 README: Final = Path(__file__).parent.parent / "README.md"
-SNIPPETS: Final = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+TRANSFERS: Final = README.parent / "docs" / "transfers.md"
+SNIPPETS: Final = re.findall(r"```python\n(.*?)```", README.read_text() + TRANSFERS.read_text(), re.DOTALL)
 QUICKSTART: Final = next(s for s in SNIPPETS if "anyio.run(" in s)
 BIG: Final = bytes(range(256)) * (80 * 1024)  # 20 MiB: three parts
 
@@ -168,7 +169,7 @@ async def gen() -> AsyncIterator[bytes]:
 
 def _title(snippet: str) -> str:
     words = re.findall(
-        r"(\w+Credentials\(|merge_credentials\(|put_\w+\(|get_\w+\(|your-s3-host/bucket|_in_url)", snippet
+        r"(\w+Credentials\(|merge_credentials\(|put_\w+\(|get_\w+\(|\.download\(|your-s3-host/bucket|_in_url)", snippet
     )
     return words[-1].strip("(") if words else "objects"
 
@@ -231,7 +232,7 @@ def _check_effects(snippet: str, world: World, listed: list[object]) -> None:
     if "put_file_multipart" in snippet:
         assert witness.get("test", "bigfile.csv") == BIG
         assert witness.head("test", "bigfile.csv")["ContentType"] == "text/csv"
-    if "get_file_parallel" in snippet:
+    if "get_file_parallel" in snippet or '.download("dump/bigfile.csv"' in snippet:
         assert (world.home / "downloaded.csv").read_bytes() == BIG
 
 

@@ -76,6 +76,7 @@ class Facts:
         outcome: ``returned``, the name of the exception, ``killed`` or ``not back``; with what it said and its notes.
         seconds: from the cancellation, or else from the beginning, until the call was back.
         tasks, threads: that the call had started, and that had something to do when it was back.
+        still: which of the tasks were there when nothing had moved for a second.
         pulled: whether the trigger was.
         moved: bytes of bodies that passed, in the direction of the call.
         begun: requests that began after the call was back.
@@ -93,6 +94,7 @@ class Facts:
     seconds: float | None = None
     tasks: tuple[str, ...] = ()
     threads: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
     pulled: bool = False
     moved: int = 0
     begun: int = 0
@@ -139,9 +141,16 @@ class Driver:
         await self._process.wait()
         await self._reading
 
-    async def end(self) -> bool:
-        """Let it close its client; whether it then ended by itself."""
+    async def still(self) -> tuple[str, ...]:
+        """Let it close its client; the tasks that were there until now."""
         self.tell("end")
+        try:
+            return tuple((await self.said("end", END_WITHIN))["tasks"])
+        except (TimeoutError, ProcessLookupError):
+            return ()
+
+    async def ended(self) -> bool:
+        """Whether, told so, it ends by itself."""
         try:
             await asyncio.wait_for(self._process.wait(), END_WITHIN)
         except TimeoutError:
@@ -158,7 +167,7 @@ class Driver:
         async for line in self._process.stdout:
             told = json.loads(line)
             self._future(told.pop("said")).set_result(told)
-        for what in ("ready", "cancelled", "back"):
+        for what in ("ready", "cancelled", "back", "end"):
             future = self._future(what)
             if not future.done():
                 future.set_exception(ProcessLookupError(f"the process ended before it said {what!r}"))
@@ -242,17 +251,17 @@ class Stage:
             begun = self.proxy.begun
             await self.proxy.quiet(still=STILL, within=STOPS_WITHIN)
             begun = self.proxy.begun - begun
-            ended = await driver.end()
+            still, ended = await driver.still(), await driver.ended()
         finally:
             await driver.kill()
         await self.proxy.settled(END_WITHIN)
-        lists = {name: tuple(told.pop(name, ())) for name in ("notes", "tasks", "threads")}
+        told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         return Facts(
             **told,
-            **lists,
             pulled=self.proxy.pulled,
             moved=self.proxy.passed["up" if call == "upload" else "down"],
             begun=begun,
+            still=still,
             ended=ended,
             versions=ready["versions"],
             **await self._found(),

@@ -57,7 +57,7 @@ class Situation:
     @property
     def text(self) -> str:
         """What happens, in a sentence."""
-        return " ".join(cleandoc(self.play.__doc__ or "").split())
+        return " ".join(cleandoc(self.play.__doc__ or "").split()).replace("``", "`")
 
 
 # -- lines: of the last call, where there were two
@@ -97,7 +97,7 @@ def running(calls: Sequence[Facts]) -> Said:
     if found.outcome == "not back":
         return Said("nothing was left to look at", wrong=True)
     going_on = [
-        _count(len(found.tasks), "task") if found.tasks else "",
+        f"{_count(len(found.tasks), 'task')}, {len(found.still)} a second later" if found.tasks else "",
         _count(len(found.threads), "busy thread") if found.threads else "",
         f"{_count(found.begun, 'request')} begun afterwards" if found.begun else "",
         "the process did not end" if not found.ended else "",

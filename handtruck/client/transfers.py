@@ -56,8 +56,9 @@ class TransferMethods(Family):
     ) -> UploadResult:
         """Write an object from a file, bytes or a stream: what fits into one part as a single PUT, more in parts.
 
-        The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload.
-        Memory: ``workers_count × part_size`` (parts of a long stream grow: see :meth:`put_multipart`) and one block.
+        The object appears when all of it is there, or not at all: a failure or a cancellation aborts the upload (with
+        ``resume`` it is kept, and billed). Memory: ``workers_count × part_size`` (parts of a long stream grow: see
+        :meth:`put_multipart`) and one block.
 
         Args:
             object_name: what the object will be called.
@@ -69,15 +70,19 @@ class TransferMethods(Family):
             workers_count: parts on their way, and in memory, at once.
             calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
             resume: go on with what an earlier call that failed, was cancelled or was killed has sent of this file, and
-                leave what a later one may go on with. Parts that are left are billed until then. Files only.
+                leave what a later one may go on with. The record of it is ``<source>.<12 digits>.handtruck-upload``
+                beside the file. A part is believed where its ETag is the MD5 of the file's bytes; an upload of a
+                file, or with headers, that have changed since is aborted, and so is one that cannot succeed any more
+                (a condition does not hold). Parts that are left are billed until then. Paths only.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read; or, with ``resume``, the record cannot be written.
             SourceChanged: the file changed meanwhile; the upload was aborted.
             Exception: whatever the source or ``progress`` raises.
-            UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
+            UsageError: see :meth:`put_multipart`; or another upload is sending the file to the same place.
+            S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
         """
         path = Path(source) if isinstance(source, (str, PathLike)) else None
         if resume and path is None:

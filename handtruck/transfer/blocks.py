@@ -249,20 +249,23 @@ class AsyncFileBlocks(Blocks):
     """A file whose ``read`` is to be awaited. It stays open."""
 
     file: AsyncBinaryFile
+    rest: Rest = field(default_factory=Rest)
     turns: Turns = field(default_factory=Turns)
 
     async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
         while len(data) < wanted:
-            count = _append(data, self.file, await self.file.read(min(wanted - len(data), _BLOCK)))
-            if not count:
-                return False
-            if self.turns.due(count):
+            if not self.rest.view:
+                self.rest.view = _read_from(self.file, await self.file.read(min(wanted - len(data), _BLOCK)))
+                if not self.rest.view:
+                    return False
+            if self.turns.due(self.rest.move(data, wanted)):
                 await checkpoint()
         return True
 
     async def aclose(self) -> None:
         """See :class:`Blocks`: the file is the caller's."""
+        self.rest.view = NOTHING
 
 
 def _own_thread() -> anyio.CapacityLimiter:
@@ -278,6 +281,7 @@ class FileBlocks(Blocks):
     """A file, read in a worker thread, a hop for each part. It stays open."""
 
     file: BinaryFile
+    rest: Rest = field(default_factory=Rest)
     thread: anyio.CapacityLimiter = field(default_factory=_own_thread)
 
     async def read(self, data: Filling, wanted: int) -> bool:
@@ -286,13 +290,17 @@ class FileBlocks(Blocks):
 
     def _read(self, data: Filling, wanted: int) -> bool:
         while len(data) < wanted:
-            if not _append(data, self.file, self.file.read(min(wanted - len(data), _BLOCK))):
-                return False
+            if not self.rest.view:
+                self.rest.view = _read_from(self.file, self.file.read(min(wanted - len(data), _BLOCK)))
+                if not self.rest.view:
+                    return False
+            self.rest.move(data, wanted)
             anyio.from_thread.check_cancelled()
         return True
 
     async def aclose(self) -> None:
         """See :class:`Blocks`: the file is the caller's."""
+        self.rest.view = NOTHING
 
 
 @dataclass(slots=True)
@@ -332,12 +340,10 @@ def _checked(block: object) -> memoryview:
     return flat(block)
 
 
-def _append(data: Filling, file: object, block: object) -> int:
-    """Append what a file's ``read`` gave; gives how many bytes."""
+def _read_from(file: object, block: object) -> memoryview:
+    """What a file's ``read`` gave: it may be more than it was asked for."""
     if is_bytes(block):
-        view = flat(block)
-        data += view
-        return len(view)
+        return flat(block)
     name = _name_of(file)
     if block is None:
         raise UsageError(f"{name} has nothing to read now: it does not block; open it so that it does")

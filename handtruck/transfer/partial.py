@@ -21,14 +21,11 @@ from typing import Final
 from ..errors import UsageError
 from .files import FLAGS, LONGEST_NAME, FileSink, PositionalFile, StagedTarget, create, mode_of_existing, named
 from .journal import Journal, Read, Subject, read_journal, take_back
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from .locks import try_lock, unlock
 
 PART: Final = ".handtruck-part"
 JOURNAL: Final = ".handtruck-journal"
+POSIX: Final = os.name == "posix"
 _TRIES: Final = 10
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -49,8 +46,8 @@ class PartialTarget(StagedTarget):
             UsageError: the target exists and is not a regular file; another download has these files; they are not
                 ours; or the platform has no locks.
         """
-        if fcntl is None:
-            raise UsageError("resume=True needs file locks (fcntl), which this platform does not have")
+        if not POSIX:
+            raise UsageError("resume=True of a download needs a POSIX system: owners, inodes and renames of open files")
         self._url = url
         with named(path):
             mode = mode_of_existing(path)
@@ -99,13 +96,13 @@ class PartialTarget(StagedTarget):
     def _lock(self, descriptor: int, made: bool) -> bool:
         """Lock it; False: whoever had the lock before has renamed or removed the file meanwhile."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{self.path}: another download is resuming it; wait for its end, or cancel it") from None
+            locked = try_lock(descriptor)
         except OSError:
             if made:  # where there are no locks nobody has it
                 self._part.unlink(missing_ok=True)
             raise
+        if not locked:
+            raise UsageError(f"{self.path}: another download is resuming it; wait for its end, or cancel it")
         if not made:
             _check_ours(descriptor, self._part)
         return self._is_in_place(descriptor)
@@ -198,7 +195,7 @@ class PartialTarget(StagedTarget):
         if self._open:
             os.close(self.journal.descriptor)
             with suppress(OSError):
-                fcntl.flock(self.file.descriptor, fcntl.LOCK_UN)  # a forked child may still have it open
+                unlock(self.file.descriptor)
         super()._close()
 
 

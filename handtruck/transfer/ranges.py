@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LARGEST: Final = DEFAULT_PART_SIZE
 """Bytes a request asks for at most."""
 
+_MOST: Final = 2**40  # bytes in all: more than any memory; a mistake would have millions of requests planned
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RangesPlan:
@@ -57,6 +59,8 @@ class RangesPlan:
         for start, stop in self.ranges:
             if not 0 <= start <= stop:
                 raise UsageError(f"a range must be (start, stop) with 0 <= start <= stop, not {(start, stop)}")
+        if (size := sum(stop - start for start, stop in self.ranges)) > _MOST:
+            raise UsageError(f"{size} bytes do not fit into memory; a range ends where the object does, not behind it")
         if self.gap < 0:
             raise UsageError(f"gap must be at least 0, not {self.gap}")
         if self.workers < 1:

@@ -20,6 +20,7 @@ the same bytes has that ETag, too). What cannot be told is `OutcomeUnknown`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from ..protocol.operations import Headers, UploadHeaders
     from .progress import Meter
     from .sources import Piece
+
+log = logging.getLogger("handtruck")
 
 _ABORTS: Final = 4
 _LOOK_AGAIN: Final = 0.2
@@ -358,10 +361,12 @@ class MultipartUpload:
                 scope.deadline = anyio.current_time() + seconds
                 problem = await self._abort()
         if problem:
-            error.add_note(
+            remains = (
                 f"handtruck: the unfinished upload {self.upload_id} of {self.location} may remain, "
                 f"and what it holds is billed: {problem}"
             )
+            error.add_note(remains)
+            log.warning("%s", remains)  # a scope may swallow the cancellation, and with it its notes
         return not problem
 
     def say_if_written(self, error: BaseException) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -140,6 +142,7 @@ def test_a_range_and_its_answer(start: int, length: int, beyond: int | None) -> 
 def test_range_headers_have_inclusive_ends() -> None:
     assert parts.range_header(0, 1) == "bytes=0-0"
     assert parts.range_header(10, 20) == "bytes=10-19"
+    assert parts.range_header(10, None) == "bytes=10-"
 
 
 @pytest.mark.parametrize(
@@ -194,3 +197,77 @@ def test_any_content_range_is_a_value_or_invalid(text: str) -> None:
     except InvalidResponse:
         return
     assert 0 <= found.start < found.stop <= (found.total or found.stop)
+
+
+@pytest.mark.parametrize(("text", "size"), [("bytes */0", 0), (" BYTES */123 ", 123)])
+def test_the_size_behind_whose_end_was_asked(text: str, size: int) -> None:
+    assert parts.parse_unsatisfied(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "bytes */", "bytes */*", "bytes 0-1/2", "*/5", "bytes */-1", f"bytes */{'9' * 99}"]
+)
+def test_no_size_behind_whose_end_was_asked(text: str) -> None:
+    assert parts.parse_unsatisfied(text) is None
+
+
+RANGES = st.lists(
+    st.tuples(st.integers(0, 400), st.integers(0, 60)).map(lambda pair: (pair[0], sum(pair))), max_size=12
+)
+
+
+@DETERMINISTIC
+@given(RANGES, st.integers(0, 40), st.integers(1, 100))
+@example([(0, 100)], 0, 1)
+@example([(0, 10), (0, 30), (5, 7)], 0, 8)
+@example([(5, 5)], 40, 100)
+def test_requests_bring_what_was_asked(ranges: list[tuple[int, int]], gap: int, most: int) -> None:
+    """Everything, nothing twice, in order, none too long, and beyond that only gaps that are short enough."""
+    requests = parts.coalesce(ranges, gap, most)
+    assert all(0 < stop - start <= most for start, stop in requests)
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(requests))
+    wanted = {byte for start, stop in ranges for byte in range(start, stop)}
+    brought = {byte for start, stop in requests for byte in range(start, stop)}
+    assert wanted <= brought
+    assert all(begin in wanted and end - 1 in wanted for begin, end in requests)
+    for start in brought - wanted:
+        before = max(byte for byte in wanted if byte < start)
+        behind = min(byte for byte in wanted if byte > start)
+        assert behind - before - 1 <= gap
+
+
+@DETERMINISTIC
+@given(RANGES, st.integers(0, 40), st.integers(1, 100))
+def test_every_range_finds_its_requests(ranges: list[tuple[int, int]], gap: int, most: int) -> None:
+    """Cut out of what they bring and put together again, it is what was asked, whatever the order."""
+    requests = parts.coalesce(ranges, gap, most)
+    for start, stop in ranges:
+        pieces = [requests[number] for number in parts.holding(requests, start, stop)]
+        cut = [byte for begin, end in pieces for byte in range(max(begin, start), min(end, stop))]
+        assert cut == list(range(start, stop))
+        assert all(max(begin, start) < min(end, stop) for begin, end in pieces)
+
+
+@DETERMINISTIC
+@given(RANGES, st.integers(0, 40))
+def test_few_requests(ranges: list[tuple[int, int]], gap: int) -> None:
+    """Without a limit no two of them are so near that they should be one."""
+    requests = parts.coalesce(ranges, gap, 10**9)
+    assert all(start - stop > gap for (_, stop), (start, _) in pairwise(requests))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "requests"),
+    [
+        ([], []),
+        ([(3, 3)], []),
+        ([(20, 25), (0, 5)], [(0, 5), (20, 25)]),
+        ([(0, 5), (15, 20)], [(0, 20)]),
+        ([(0, 60), (60, 61)], [(0, 50), (50, 61)]),
+        ([(0, 40), (45, 60)], [(0, 40), (45, 60)]),
+        ([(0, 40), (30, 60)], [(0, 40), (40, 60)]),
+        ([(0, 120), (10, 20)], [(0, 50), (50, 100), (100, 120)]),
+    ],
+)
+def test_requests_by_hand(ranges: list[tuple[int, int]], requests: list[tuple[int, int]]) -> None:
+    assert parts.coalesce(ranges, 10, 50) == requests

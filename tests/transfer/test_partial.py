@@ -6,6 +6,7 @@ Each mutation at the end breaks one guarantee, and sees its check go red.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -216,14 +217,14 @@ def test_where_there_are_no_locks(target: Path, monkeypatch: pytest.MonkeyPatch)
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(partial_module.fcntl, "flock", none)
+    monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises((OSError, UsageError), match=str(target)):
         opened(target)
     assert untouched(target)
 
 
 def test_platforms_without_locks(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_module, "fcntl", None)
+    monkeypatch.setattr(partial_module, "POSIX", False)
     with pytest.raises(UsageError, match="needs file locks"):
         opened(target)
     assert untouched(target)
@@ -416,9 +417,10 @@ async def test_targets_that_can_be_none(tmp_path: Path) -> None:
 async def test_streams_cannot_be_resumed(tmp_path: Path) -> None:
     async with store() as (s3, tiny):
         with (tmp_path / "file").open("wb") as file:
-            for options in ({"resume": True}, {"fsync": True}):
+            each: Any
+            for each in ({"resume": True}, {"fsync": True}):
                 with pytest.raises(UsageError, match="need a path"):
-                    await s3.download("b/k", file, **options)
+                    await s3.download("b/k", file, **each)
         assert not tiny.calls
 
 
@@ -631,7 +633,7 @@ async def test_mutation_a_line_before_its_bytes(target: Path, monkeypatch: pytes
 
 
 async def test_mutation_no_lock(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_module.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     async with store() as (s3, tiny):
         with pytest.raises((AssertionError, OSError, UsageError)):  # one has renamed the other's part
             await the_second_is_refused(s3, tiny, target)

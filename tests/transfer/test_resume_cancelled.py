@@ -7,6 +7,7 @@ attempt moves what they have not, and leaves the object and nothing else.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -73,6 +74,7 @@ def _threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
     monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
     monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
     monkeypatch.setattr("handtruck.client.transfers.MIB", 1000)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # some thousand waits for a disk that others use, too
     return inline
 
 
@@ -179,6 +181,7 @@ def _usable(target: Path) -> int:
 async def cancelled_everywhere(before: Before, way: Way, folder: Path, threads: InlineThreads) -> list[str]:
     """At the first, the second, the third checkpoint …; gives all that was wrong."""
     wrong: list[str] = []
+    trial = Trial()
     with swept():
         for at in count(1):
             trial, found = await one_trial(folder, threads, before, at=at, way=way)

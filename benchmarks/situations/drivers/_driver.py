@@ -1,8 +1,8 @@
 """One process, one client, one call: made ready, let go, interrupted if asked, looked at when it is back.
 
 We are told by lines on stdin (``go``, ``cancel``, ``end``) and tell by lines of JSON on stdout (``ready``,
-``cancelled``, ``back``). After ``back`` the client stays open and the loop runs on, so that whatever goes on behind
-the caller's back shows; with ``end`` the client is closed and the process ends as any other does.
+``cancelled``, ``back``, ``end``). After ``back`` the client stays open and the loop runs on, so that whatever goes on
+behind the caller's back shows; with ``end`` the client is closed and the process ends as any other does.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ def outcome(error: BaseException | None) -> dict[str, object]:
     """What the caller was told."""
     if error is None:
         return {"outcome": "returned", "text": "", "notes": []}
-    return {
-        "outcome": type(error).__name__,
-        "text": str(error)[:500],
-        "notes": [str(note)[:300] for note in getattr(error, "__notes__", ())],
-    }
+    notes: list[str] = []
+    link: BaseException | None = error
+    while link is not None:  # a deadline's error has the cancellation, and its notes, behind it
+        notes += [str(note)[:300] for note in getattr(link, "__notes__", ())]
+        link = link.__cause__ or link.__context__
+    return {"outcome": type(error).__name__, "text": str(error)[:500], "notes": notes}
 
 
 def busy_threads(before: set[threading.Thread]) -> list[str]:
@@ -105,7 +106,7 @@ def busy_threads(before: set[threading.Thread]) -> list[str]:
 
 
 def _busy(before: set[threading.Thread]) -> list[str]:
-    frames = sys._current_frames()  # noqa: SLF001 - the only way to look
+    frames = sys._current_frames()
     return [
         thread.name
         for thread in threading.enumerate()
@@ -152,7 +153,7 @@ def run(client: Callable[[Job], Any], *packages: str) -> None:
 async def _asyncio(job: Job, client: Callable[[Job], Any], versions: dict[str, str]) -> None:
     loop = asyncio.get_running_loop()
     go, end = asyncio.Event(), asyncio.Event()
-    clock, tasks = Clock(), list[asyncio.Task[None]]()
+    clock, tasks, started = Clock(), list[asyncio.Task[None]](), set[asyncio.Task[Any]]()
 
     def cancel() -> None:
         clock.restart()
@@ -174,7 +175,8 @@ async def _asyncio(job: Job, client: Callable[[Job], Any], versions: dict[str, s
             except BaseException as raised:  # noqa: BLE001 - told to the runner
                 error = raised
             seconds = clock.seconds()
-            left = [str(task.get_coro()) for task in asyncio.all_tasks() - others]
+            started.update(asyncio.all_tasks() - others)
+            left = [str(task.get_coro()) for task in started]
             say("back", **outcome(error), seconds=seconds, tasks=left, threads=busy_threads(threads))
 
         await opened.warm()
@@ -182,6 +184,7 @@ async def _asyncio(job: Job, client: Callable[[Job], Any], versions: dict[str, s
         await go.wait()
         tasks.append(asyncio.create_task(call()))
         await end.wait()
+        say("end", tasks=[str(task.get_coro()) for task in started if not task.done()])
 
 
 async def _trio(job: Job, client: Callable[[Job], Any], versions: dict[str, str]) -> None:
@@ -210,12 +213,13 @@ async def _trio(job: Job, client: Callable[[Job], Any], versions: dict[str, str]
         except BaseException as raised:  # noqa: BLE001 - told to the runner
             error = raised
         seconds = clock.seconds()
-        left = ["a task"] * (trio.lowlevel.current_statistics().tasks_living - living)
+        left = trio.lowlevel.current_statistics().tasks_living - living
         told = outcome(error)
         if scope.cancelled_caught:
             told["outcome"] = "Cancelled"
-        say("back", **told, seconds=seconds, tasks=left, threads=busy_threads(threads))
+        say("back", **told, seconds=seconds, tasks=["a task"] * left, threads=busy_threads(threads))
         await end.wait()
+        say("end", tasks=["a task"] * (trio.lowlevel.current_statistics().tasks_living - living))
 
 
 def _threads(job: Job, client: Callable[[Job], Any], versions: dict[str, str]) -> None:
@@ -245,6 +249,7 @@ def _threads(job: Job, client: Callable[[Job], Any], versions: dict[str, str]) -
     seconds = clock.seconds()
     say("back", **outcome(error), seconds=seconds, tasks=[], threads=busy_threads(threads))
     end.wait()
+    say("end", tasks=[])
     timer.cancel()
 
 

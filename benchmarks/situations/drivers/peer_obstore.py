@@ -54,7 +54,7 @@ class Obstore:
 
     async def _stream(self) -> None:
         answer = await self._store.get_async(self._job.key)
-        with open(self._job.path, "wb") as file:  # noqa: ASYNC230, PTH123 - as in its documentation
+        with Path(self._job.path).open("wb") as file:
             async for chunk in answer.stream(min_chunk_size=1024 * 1024):
                 file.write(chunk)
 
@@ -62,7 +62,7 @@ class Obstore:
         job = self._job
         size = (await self._store.head_async(job.key))["size"]
         starts = iter(range(0, size, job.part_size))
-        with open(job.path, "wb") as file:  # noqa: ASYNC230, PTH123
+        with Path(job.path).open("wb") as file:
 
             async def worker() -> None:
                 for start in starts:

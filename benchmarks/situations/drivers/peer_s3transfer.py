@@ -1,4 +1,4 @@
-"""s3transfer, which is what boto3's ``upload_file`` and ``download_file`` are: with the future that can be cancelled."""
+"""s3transfer, of which boto3's ``upload_file`` and ``download_file`` are made, and its future that can be cancelled."""
 
 from __future__ import annotations
 
