@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/streaming.py --endpoint http://KEY_ID:SECRET@127.0.0.1:9000 --size 10GiB --loop trio
+    python -m benchmarks.streaming --endpoint http://KEY_ID:SECRET@127.0.0.1:9000 --size 10GiB --loop trio
 
 prints one line of JSON. Nothing touches a disk; both sides are hashed as they pass.
 """
@@ -20,12 +20,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from benchmarks.round_trip import LOOPS, MIB, peak_mib, size
 from handtruck import S3Client
-
-if __package__:
-    from .round_trip import LOOPS, MIB, peak_mib, size
-else:
-    from round_trip import LOOPS, MIB, peak_mib, size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

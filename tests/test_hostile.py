@@ -569,7 +569,7 @@ async def test_a_short_body_is_resumed_where_it_broke_with_the_same_etag(target:
 
 
 async def test_mutation_no_if_match(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from handtruck.transfer import download as module
+    from handtruck.transfer import fetch as module
 
     ask = module.Fetch.operation
 

@@ -94,7 +94,11 @@ async def cancelled_at(
         before = descriptors()
 
         async def job(cancel: Cancel) -> None:
-            road.when(direction, at, lambda: (fired.append(True), cancel()))
+            def strike() -> None:
+                fired.append(True)
+                cancel()
+
+            road.when(direction, at, strike)
             await call(s3, bucket, folder)
             if not fired:
                 cancel()

@@ -38,14 +38,13 @@ def test_memory_does_not_grow_with_the_object(loop: str, rgw: Server, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-STREAMING: Final = SCRIPT.with_name("streaming.py")
 PARTS: Final = 4 * 8
 """MiB: ``workers_count × part_size`` of the streaming tests."""
 
 
 def streamed(endpoint: str, loop: str, size: str, timeout: float) -> dict[str, Any]:
     """Stream an object up and down in a process of its own."""
-    command = [sys.executable, str(STREAMING), "--endpoint", endpoint, "--loop", loop, "--size", size]
+    command = [sys.executable, "-m", "benchmarks.streaming", "--endpoint", endpoint, "--loop", loop, "--size", size]
     command += ["--part-size", "8MiB", "--workers", "4"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr

@@ -49,7 +49,12 @@ async def killed_at(road: Road, direction: str, at: int, arguments: list[str]) -
     """Run a transfer in a process of its own and kill it at a byte count; False: it was done before."""
     process = await anyio.open_process([sys.executable, "-m", "tests.transfer.killed", *arguments], stderr=None)
     async with process:
-        road.when(direction, at, lambda: (process.send_signal(signal.SIGKILL), road.cut()))
+
+        def kill() -> None:
+            process.send_signal(signal.SIGKILL)
+            road.cut()
+
+        road.when(direction, at, kill)
         await process.wait()
     return process.returncode == -signal.SIGKILL
 
