@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .journal import Range, Read
     from .progress import Meter
 
-log = logging.getLogger("handtruck")
+log: Final = logging.getLogger("handtruck")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

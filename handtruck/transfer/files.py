@@ -231,9 +231,9 @@ class AtomicTarget(StagedTarget):
         """
         with named(path):
             mode = mode_of_existing(path)  # of links that go round in circles, an OSError
-            self.path = path.resolve()
+            self.path: Path = path.resolve()
             self._part = self.path.with_name(_part_name(self.path.name))
-            self.file = PositionalFile(create(self._part, mode), path)
+            self.file: PositionalFile = PositionalFile(create(self._part, mode), path)
 
     def discard(self) -> str | None:
         """See :class:`StagedTarget`."""

@@ -62,8 +62,8 @@ class Transfer(Generic[T_co]):
         work: Callable[[], Awaitable[T_co]],
         tell: Callable[[Transfer[T_co]], object],
     ) -> None:
-        self.operation = operation
-        self.object_name = object_name
+        self.operation: str = operation
+        self.object_name: str = object_name
         self.result: T_co | None = None
         self.error: Exception | None = None
         self.cancelled: bool = False

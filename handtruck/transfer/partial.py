@@ -51,7 +51,7 @@ class PartialTarget(StagedTarget):
         self._url = url
         with named(path):
             mode = mode_of_existing(path)
-            self.path = path.resolve()
+            self.path: Path = path.resolve()
             self._part = self.path.with_name(_beside(self.path.name, PART))
             self._lines = self.path.with_name(_beside(self.path.name, JOURNAL))
             # The next attempt must be able to write it, whatever its final mode.
@@ -64,7 +64,7 @@ class PartialTarget(StagedTarget):
                         self._part.unlink(missing_ok=True)
                 os.close(descriptor)
                 raise
-        self.file = PositionalFile(descriptor, path)
+        self.file: PositionalFile = PositionalFile(descriptor, path)
         self.journal: Journal = Journal(lines, descriptor, durable)
         self._place = _place(descriptor)
         self._boot = "" if durable else _boot()

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .progress import Meter
     from .sources import FilePiece
 
-log = logging.getLogger("handtruck")
+log: Final = logging.getLogger("handtruck")
 
 _BLOCK: Final = 1024 * 1024
 

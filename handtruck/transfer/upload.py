@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .progress import Meter
     from .sources import Piece
 
-log = logging.getLogger("handtruck")
+log: Final = logging.getLogger("handtruck")
 
 _ABORTS: Final = 4
 _LOOK_AGAIN: Final = 0.2

@@ -48,7 +48,7 @@ class HandedBlocks(Blocks):
     """A stream that somebody else fills, while the feeder waits in :meth:`read`."""
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._part: Filling | None = None
         self._wanted = 0
         self._asked = anyio.Event()

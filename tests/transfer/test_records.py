@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handtruck.errors import UsageError
-from handtruck.transfer import records
+from handtruck.transfer import locks, records
 from handtruck.transfer.records import (
     ENDING,
     Record,
@@ -291,7 +291,7 @@ def test_whoever_had_it_has_changed_it(
     """Between our open and our lock: the lock would be one of a file that has this name no more."""
     path = written(source)
     path.with_name(f"{path.name}.other").write_bytes(write_record(replace(RECORD, upload_id="another")))
-    real = records.try_lock
+    real = locks.try_lock
     changed: list[bool] = []
 
     def lock(descriptor: int) -> bool:
