@@ -82,7 +82,8 @@ def refusing(s3: S3Client, content: Any) -> Any:
 def _zipped(path: Path) -> Any:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("member", DATA)
-    return zipfile.ZipFile(path).open("member")
+    with zipfile.ZipFile(path) as archive:
+        return archive.open("member")
 
 
 def _zip_compressed(path: Path) -> Any:
@@ -255,31 +256,25 @@ async def test_a_file_that_does_not_block(s3: S3Client) -> None:
             await refusing(s3, file)
 
 
-def _text(path: Path) -> Any:
-    path.write_text("text")
-    return path.open(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    "opened",
-    [
-        _text,
-        lambda _: io.StringIO("text"),
-        lambda path: codecs.open(_text(path).name, "r", "utf-8"),  # noqa: SIM115 - the collector closes them
-        lambda _: tempfile.SpooledTemporaryFile(mode="w+"),  # noqa: SIM115
-        lambda path: anyio.wrap_file(_text(path)),
-    ],
-    ids=["open", "StringIO", "codecs", "SpooledTemporaryFile", "AsyncFile"],
-)
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-async def test_text(opened: Callable[[Path], Any], s3: S3Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["open", "StringIO", "codecs", "SpooledTemporaryFile", "AsyncFile"])
+async def test_text(kind: str, s3: S3Client, tmp_path: Path) -> None:
     """Named, with what to do; nothing is sent."""
-    file = opened(tmp_path / "file")
-    if isinstance(file, tempfile.SpooledTemporaryFile):
-        file.write("text")
-        file.seek(0)
-    with pytest.raises(UsageError, match='open as text; open it as binary, with mode "rb"'):
-        await refusing(s3, file)
+    (tmp_path / "file").write_text("text")
+    with ExitStack() as stack:
+        opened = stack.enter_context((tmp_path / "file").open(encoding="utf-8"))
+        spooled = stack.enter_context(tempfile.SpooledTemporaryFile(mode="w+"))
+        spooled.write("text")
+        spooled.seek(0)
+        binary = stack.enter_context((tmp_path / "file").open("rb"))
+        file = {
+            "open": opened,
+            "StringIO": io.StringIO("text"),
+            "codecs": codecs.getreader("utf-8")(binary),
+            "SpooledTemporaryFile": spooled,
+            "AsyncFile": anyio.wrap_file(opened),
+        }[kind]
+        with pytest.raises(UsageError, match='open as text; open it as binary, with mode "rb"'):
+            await refusing(s3, file)
     assert (await s3.get(OBJECT)).status_code == 404
 
 
