@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BEGIN: Final = "<!-- measured: python -m benchmarks.guarantees writes from here -->"
 END: Final = "<!-- … to here -->"
+_OURS: Final = [client.name for client in CLIENTS if client.environment == "ours"]
 COMMAND: Final = "python -m benchmarks.guarantees --report docs/guarantees.md"
 
 
@@ -49,6 +50,7 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--situations", metavar="NAMES", help=f"of: {names}; default: all")
     parser.add_argument("--clients", metavar="NAMES", help=f"separated by semicolons, of: {who}; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is played; default: 3")
+    parser.add_argument("--revision", metavar="REV", help="of handtruck; default: the files as they are")
     parser.add_argument("--output", type=Path, metavar="JSONL", help="default: .bench/results/guarantees-….jsonl")
     parser.add_argument("--report", type=Path, metavar="MARKDOWN", help="write the table into this file, too")
     parser.add_argument(
@@ -58,6 +60,9 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     try:
         options.situations = chosen(options.situations, ",", {each.name: each for each in SITUATIONS})
         options.clients = chosen(options.clients, ";", {each.name: each for each in CLIENTS})
+        if options.revision is not None:
+            options.revision = environments.commit_of(options.revision)
+            options.clients = [_at(client, options.revision) for client in options.clients]
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -75,6 +80,11 @@ def chosen(names: str | None, separator: str, offered: dict[str, Any]) -> list[A
     return [offered[name] for name in wanted]
 
 
+def _at(client: Client, commit: str) -> Client:
+    """The client; if it is ours, of that commit."""
+    return dataclasses.replace(client, environment=f"revision-{commit}") if client.name in _OURS else client
+
+
 def play(options: argparse.Namespace, output: Path) -> None:
     """Play everything; each line is in the file as soon as it is known.
 
@@ -90,6 +100,7 @@ def play(options: argparse.Namespace, output: Path) -> None:
 
 async def _play(options: argparse.Namespace, output: Path, endpoint: endpoints.Endpoint, own: Path) -> None:
     machine = arena.machine()
+    machine["revision"] = options.revision or machine["revision"]
     waited_for: set[tuple[str, str]] = set()
     async with stage(endpoint, own) as place:
         for number in range(options.rounds):
@@ -142,9 +153,10 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
     dates = sorted({line["date"][:10] for line in lines})
     rounds = len({line["round"] for line in lines})
     machine = lines[-1]["machine"]
+    revisions = {line["machine"]["revision"] for line in lines if line["client"] in _OURS}
     preface = (
         f"{' and '.join(dates)}; {rounds} round{'s' * (rounds != 1)}; {machine['cores']} × {machine['processor']}, "
-        f"{machine['kernel']}, Python {machine['python']}, handtruck at {machine['revision']}. "
+        f"{machine['kernel']}, Python {machine['python']}, handtruck at {', '.join(sorted(revisions))}. "
         f"{table.versions(findings)}.\n\n```bash\n{COMMAND}\n```\n\n"
         "**Bold** is what was left behind, mixed, lost or misreported. A call that is not back after "
         f"{BACK_WITHIN:.0f} s is killed, and played once.\n\n"

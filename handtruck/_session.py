@@ -251,7 +251,10 @@ class Session:
         if wait is None:
             if not isinstance(error, S3Error):
                 error.attempts = retries.attempt
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # no cycle: its traceback holds this frame, and the body
         log.debug("attempt %d failed, next in %.2f s: %s", retries.attempt, wait, error)
         await anyio.sleep(wait)
 

@@ -16,7 +16,8 @@ elsewhere the first error does, never an ``ExceptionGroup``; what else went wron
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
+from asyncio import AbstractEventLoop
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
@@ -26,7 +27,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from anyio.abc import TaskGroup
 
@@ -47,6 +48,10 @@ class Siblings:
         self.group.start_soon(self._guard, work, *args)
 
     async def _guard(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        with _own_count():
+            await self._run(work, *args)
+
+    async def _run(self, work: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         try:
             await work(*args)
         except Exception as error:  # noqa: BLE001 - siblings() raises it, with the others as its notes
@@ -63,6 +68,27 @@ class Siblings:
     def _failed(self, error: BaseException) -> None:
         self.failures.append(error)
         self.group.cancel_scope.cancel()
+
+
+@contextmanager
+def _own_count() -> Generator[None]:
+    """Around all that a child task does: on asyncio its cancellations are settled with itself.
+
+    There every native ``cancel()`` is counted, and a scope that ends takes back those that were its own. Of a scope
+    that ends inside another one that is cancelled, too, anyio (4.16) hands the count on to that, even where that is
+    another task's: the task that waits for us would forget a cancellation of its own, and run on. A shielded scope
+    hands nothing on. (It swallows the child's cancellation; the waiting task has one of its own. On trio it would be
+    missed.)
+    """
+    if not isinstance(current_token().native_token, AbstractEventLoop):
+        yield
+        return
+    with anyio.CancelScope() as barrier:
+        try:
+            yield
+        finally:
+            barrier.shield = True
+            barrier.cancel()
 
 
 @asynccontextmanager

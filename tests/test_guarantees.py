@@ -227,12 +227,12 @@ CLEAN: Final = Facts(outcome="CancelledError", seconds=2.2)
         (table.running, CLEAN, "nothing goes on", False),
         (table.running, LEFT, "2 tasks, 1 a second later, 3 requests begun afterwards, the process did not end", True),
         (table.stored, Facts(outcome="returned", stored="whole new"), "object: the new version, whole", False),
-        (table.stored, Facts(outcome="returned", stored="none"), "object: nothing", True),
-        (table.stored, Facts(outcome="S3Error", stored="none"), "object: nothing", False),
+        (table.stored, Facts(outcome="returned", stored="none"), "object: none", True),
+        (table.stored, Facts(outcome="S3Error", stored="none"), "object: none", False),
         (table.stored, Facts(outcome="returned", stored="mixed: a, b"), "object: mixed (a, b)", True),
         (table.file, Facts(outcome="S3Error", file="whole earlier"), "file: what was there before, whole", False),
         (table.file, Facts(outcome="returned", file="whole earlier"), "file: what was there before, whole", True),
-        (table.file, Facts(outcome="S3Error", file="none"), "file: nothing", True),
+        (table.file, Facts(outcome="S3Error", file="none"), "file: none", True),
         (table.beside, Facts(outcome="killed", beside=("target.x",)), "1 other file left", True),
         (table.again, Facts(outcome="returned", moved=contents.SIZE + contents.MIB), "1 MiB moved again", False),
         (table.again, Facts(outcome="OSError", moved=contents.SIZE), "not finished", True),
@@ -254,9 +254,26 @@ def test_the_table() -> None:
     assert rows[0] == f"| | {handtruck.name} | aioboto3 | {obstore.name} |"
     assert f"| {'`CancelledError` after 2 s'}<br>no open upload<br>nothing goes on |" in rows[2]
     assert "no open upload (1×) / **1 open upload, 4 parts (2×)**" in rows[2]
+    assert "nothing goes on (1×) / **2 tasks" in rows[2]
     assert rows[2].endswith("| the same call |")
     assert rows[3].startswith("| **Download, cancelled** | not measured | not measured |")
     assert "* *Upload, cancelled*: Cancelled when 28 MiB of it have passed." in rows
+
+
+@pytest.mark.parametrize(
+    ("texts", "cell"),
+    [
+        (["1 part", "12 parts", "3 parts"], "1–12 parts"),
+        (["`E2` after 2 s", "`E2` after 2 s"], "`E2` after 2 s"),
+        (
+            ["mixed (40 MiB old, 24 MiB new)", "mixed (32.5 MiB old, 31.5 MiB new)"],
+            "mixed (32.5–40 MiB old, 24–31.5 MiB new)",
+        ),
+        (["returned", "`E`", "returned"], "returned (2×) / `E` (1×)"),
+    ],
+)
+def test_rounds(texts: list[str], cell: str) -> None:
+    assert table.merged([table.Said(text) for text in texts]) == cell
 
 
 def test_the_report_goes_between_its_markers(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -20,8 +20,10 @@ Findings: TypeAlias = "Mapping[tuple[str, str], Sequence[Sequence[Facts]]]"
 """By situation and client: for each round, the facts of each of its calls."""
 
 CANCELLATIONS: Final = ("Cancelled", "CancelledError", "TimeoutError", "TooSlowError")
+_NUMBER: Final = re.compile(r"(?<![`\w])\d+(?:\.\d+)?")
+_PLURAL: Final = re.compile(r"(?<=\w)s\b")
 _WORDS: Final = {
-    "none": "nothing",
+    "none": "none",
     "empty": "empty",
     "whole old": "the old version, whole",
     "whole new": "the new version, whole",
@@ -95,7 +97,7 @@ def running(calls: Sequence[Facts]) -> Said:
     """What goes on in the process."""
     found = calls[-1]
     if found.outcome == "not back":
-        return Said("nothing was left to look at", wrong=True)
+        return Said("killed by us", wrong=True)
     going_on = [
         f"{_count(len(found.tasks), 'task')}, {len(found.still)} a second later" if found.tasks else "",
         _count(len(found.threads), "busy thread") if found.threads else "",
@@ -240,10 +242,22 @@ def _cell(row: Situation, client: Client, findings: Findings) -> str:
 
 
 def merged(rounds: Sequence[Said]) -> str:
-    """What was said in all rounds: once if it was always the same, else each with how often."""
-    counts = Counter((said.text, said.wrong) for said in rounds)
-    told = [(text if len(counts) == 1 else f"{text} ({times}×)", wrong) for (text, wrong), times in counts.items()]
+    """What was said in all rounds: once if it was always the same but for numbers, else each with how often."""
+    alike: dict[tuple[str, bool], list[str]] = {}
+    for said in rounds:
+        words = _NUMBER.sub("#", said.text)
+        alike.setdefault((_PLURAL.sub("", words), said.wrong), []).append(said.text)
+    told = [
+        (_spread(texts) + (f" ({len(texts)}×)" if len(alike) > 1 else ""), wrong) for (_, wrong), texts in alike.items()
+    ]
     return " / ".join(f"**{text}**" if wrong else text for text, wrong in told)
+
+
+def _spread(texts: Sequence[str]) -> str:
+    """Texts that differ in their numbers, as one: from the smallest to the largest of each."""
+    columns = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    ends = iter([(min(column, key=float), max(column, key=float)) for column in columns])
+    return _NUMBER.sub(lambda _: "–".join(dict.fromkeys(next(ends))), max(texts, key=len))
 
 
 def versions(findings: Findings) -> str:

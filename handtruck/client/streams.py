@@ -166,8 +166,8 @@ class StreamMethods(Family):
         has a Content-Encoding stays encoded. Memory: a block of 256 KiB.
 
         From when the block is entered until the last byte was read, or the block is left, it holds one of the client's
-        ``max_connections``: where so many streams are open, any further request waits for one of them, and inside
-        their blocks it waits for ever.
+        ``max_connections``, and of its limiter: where so many streams are open, any further request waits for one of
+        them, and inside their blocks it waits for ever.
 
         Args:
             object_name: the object.
@@ -203,8 +203,8 @@ class StreamMethods(Family):
         are fetched in pieces of 8 MiB. The first request tells the version, the others run in parallel and are tied to
         it by its ETag.
 
-        Memory: what is returned, and ``workers_count`` requests with the gaps in them (at most 8 MiB each); a range
-        longer than 8 MiB for a moment twice. Each request is billed, and so are the bytes of the gaps.
+        Memory: what is returned, and ``workers_count`` requests with the gaps in them, at most 8 MiB each. Each
+        request is billed, and so are the bytes of the gaps.
 
         Args:
             object_name: the object.

@@ -164,11 +164,16 @@ class Memory:
         self.taken += 1
         return self.buffers.take() if self.buffers.free or size == self.buffers.size else bytearray(size)
 
-    def give_back(self, buffer: bytearray) -> None:
-        """Nobody uses it any more."""
+    def give_back(self, piece: Piece) -> None:
+        """Nobody uses its buffer any more."""
+        buffer, piece.buffer = piece.buffer, bytearray()
         self.taken -= 1
         if len(buffer) == self.buffers.size:
             self.buffers.give_back(buffer)
+
+    def clear(self) -> None:
+        """Nobody will need any more."""
+        self.buffers.free.clear()
 
 
 class Supply(Protocol):

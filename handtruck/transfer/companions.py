@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 Ts = TypeVarTuple("Ts")
 
 
+def cut_off() -> anyio.BrokenResourceError:
+    """For whoever waits, shielded, for a child that was cancelled together with the block."""
+    return anyio.BrokenResourceError("the block around it was cancelled")
+
+
 class Companions:
     """They are there from :meth:`enter` to :meth:`leave`, both in the caller's task."""
 
@@ -53,6 +58,9 @@ class Companions:
             else:
                 await self._group.__aexit__(None, None, None)
         except BaseException as louder:
+            cancellation = anyio.get_cancelled_exc_class()
+            if isinstance(louder, cancellation) and not isinstance(error, Exception | cancellation | None):
+                return  # an interrupt comes out; and a group of the block's own, which tells of the cancellation, too
             if isinstance(error, Exception):
                 add_notes(louder, [error], [])
             raise

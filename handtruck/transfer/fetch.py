@@ -8,7 +8,6 @@ range. A range goes on where it broke off; one whose bytes are all there is done
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,6 +20,7 @@ from ..protocol import operations
 from ..protocol.answers import Answer, failure
 from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, parse_unsatisfied, range_header
+from ..transport.foreign import broke_off
 from ..transport.reading import raw_reader, read_whole
 from .progress import CallbackFailed
 
@@ -310,8 +310,11 @@ class Fetch:
     async def _expect_end(self, reader: RawReader, count: int) -> None:
         """All bytes are there: how the answer ends does not matter any more, but that it goes on does."""
         more = 0
-        with suppress(httpx.TransportError):
+        try:
             more = await reader.readinto(memoryview(bytearray(1)))
+        except Exception as error:
+            if not broke_off(error):
+                raise
         if more:
             raise self.remote.nonsense(f"the body is longer than the {count} bytes it should have")
 

@@ -4,13 +4,12 @@
 
     asked ──coalesce──▶ requests ──first──▶ ETag and size known ──▶ the others, in parallel ──▶ cut out, in order
 
-*Memory.* A buffer for each request on its way, of at most :data:`LARGEST` bytes, beside what is returned; a range that
-several requests bring is put together at the end of its last one.
+*Memory.* A buffer for each request on its way, of at most :data:`LARGEST` bytes, beside what is returned.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .._session import PLAIN, Options, Session
@@ -18,11 +17,12 @@ from ..errors import UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE, coalesce, holding
 from .buffers import Buffers
 from .fetch import Fetch, IntoMemory, NotInRanges, Remote
-from .stream import check_object
+from .stream import check_object, room_for
 from .workers import run_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from io import BytesIO
 
     from ..protocol.address import Location
     from ..protocol.operations import Headers
@@ -70,20 +70,28 @@ class RangesPlan:
 
 @dataclass(slots=True)
 class _Gathered:
-    """A range that comes in pieces, from the requests that ``sources`` numbers."""
+    """A range, put together of what the requests bring that ``sources`` numbers."""
 
     start: int
     stop: int
     sources: range
-    pieces: dict[int, bytes] = field(default_factory=dict)
+    room: BytesIO | None = None
+    added: int = 0
     whole: bytes = b""
 
-    def add(self, number: int, begin: int, view: memoryview) -> None:
+    def add(self, begin: int, view: memoryview) -> None:
         """Take what is ours of a request whose bytes begin at ``begin``."""
-        self.pieces[number] = bytes(view[max(self.start - begin, 0) : self.stop - begin])
-        if len(self.pieces) == len(self.sources):
-            pieces, self.pieces = self.pieces, {}
-            self.whole = pieces[number] if len(pieces) == 1 else b"".join(pieces[each] for each in self.sources)
+        ours = view[max(self.start - begin, 0) : self.stop - begin]
+        if len(self.sources) == 1:
+            self.whole = bytes(ours)
+            return
+        if self.room is None:
+            self.room = room_for(self.stop - self.start)
+        self.room.seek(max(begin - self.start, 0))
+        self.room.write(ours)
+        self.added += 1
+        if self.added == len(self.sources):
+            self.whole, self.room = self.room.getvalue(), None
 
 
 async def get_ranges(session: Session, plan: RangesPlan) -> list[bytes]:
@@ -137,6 +145,6 @@ class _Ranges:
             view = memoryview(buffer)[: stop - start]
             await Fetch(remote=self._remote, start=start, stop=stop, destination=IntoMemory(view, start)).run()
             for gathered in self._takers[number]:
-                gathered.add(number, start, view)
+                gathered.add(start, view)
         finally:
             self._buffers.give_back(buffer)

@@ -24,7 +24,7 @@ from .ahead import Memory, News
 from .buffers import Buffers
 from .companions import Companions
 from .fetch import NotInRanges
-from .stream import ObjectFacts
+from .stream import ObjectFacts, room_for
 from .window import Flow, Window
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .._session import Session
     from .ahead import ReadPlan, Supply
 
+_AT_ONCE: Final = 64 * MIB  # what a size that is only claimed may make us set aside
 _CLOSED: Final = "a reader is read inside its `async with` block, and before aclose()"
 
 
@@ -103,6 +104,7 @@ class ObjectReader(ObjectFacts):
         try:
             await self._companions.leave(error)
         finally:
+            self._memory.clear()
             del error
 
     def _end(self) -> None:
@@ -183,10 +185,13 @@ class ObjectReader(ObjectFacts):
 
         Memory: what it returns, beside what is ahead.
         """
-        taken = BytesIO()
         with self._guard:
-            await self._copy(taken, sys.maxsize if n < 0 else n)
-        return taken.getvalue()
+            wanted = sys.maxsize if n < 0 else n
+            left = 0 if self._supply is None else max((self._supply.size or 0) - self._position, 0)
+            taken = room_for(min(wanted, left, _AT_ONCE))
+            await self._copy(taken, wanted)
+            taken.truncate()
+            return taken.getvalue()
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill ``buffer`` with the next bytes; gives how many, fewer only at the end, 0 behind it.

@@ -54,6 +54,7 @@ class Record:
         mtime_ns: when the source was modified last.
         part_size: bytes.
         headers: what :func:`hash_headers` makes of those that Create carried.
+        completing: 1: Complete may have been sent, so that the object may be there although nobody heard of it.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Record:
     mtime_ns: int
     part_size: int
     headers: str
+    completing: int = 0
 
 
 def write_record(record: Record) -> bytes:

@@ -19,7 +19,7 @@ file's bytes is its ETag. Where ETags are no MD5s (SSE-KMS, SSE-C, some clones) 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import md5
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ import anyio
 from .._session import GRACE, Session
 from .._tasks import in_thread
 from ..errors import (
+    AccessDenied,
     NotFound,
     PreconditionFailed,
     S3Error,
@@ -131,9 +132,9 @@ class FileUpload:
     Attributes:
         now: what the record of an upload begun now would say, but for the id.
         multipart: the upload that is worked on.
-        taken_up: it is that of an earlier call.
         remains: what is to be said of an older upload that could not be aborted, if anything.
         resumed: bytes that were there already.
+        was_completing: the earlier call had sent Complete, or was about to.
     """
 
     session: Session
@@ -143,9 +144,13 @@ class FileUpload:
     record: RecordFile
     now: Record
     multipart: MultipartUpload
-    taken_up: bool = False
+    asked: UploadPlan = field(init=False)
     remains: str = ""
     resumed: int = 0
+    was_completing: bool = False
+
+    def __post_init__(self) -> None:
+        self.asked = self.plan
 
     async def run(self, *, several: bool) -> UploadResult | None:
         """See :func:`upload_resumably`; ``several``: the file is longer than a part."""
@@ -181,22 +186,31 @@ class FileUpload:
         if why is not None:
             await self._abandon(why)
             return None
-        self.plan = replace(self.plan, part_size=record.part_size)
+        self._plan_as(record.part_size)
+        self.was_completing = bool(record.completing)
         try:
             listed = await all_parts(self.multipart)
+        except AccessDenied as refused:
+            log.warning("%s: all parts are sent again, because they may not be listed: %s", self.plan.location, refused)
+            listed = {}
         except NotFound as gone:
             if gone.code == "NoSuchBucket":
                 raise
-            done = await self._written()
+            done = await self._written() if self.was_completing else None
             if done is None:
                 log.warning("starting over with %s: upload %s is gone", self.plan.location, record.upload_id)
                 self._anew()
             else:
                 self._already(self.source.size)
             return done
-        self.taken_up = True
         await self._compare(listed)
         return None
+
+    def _plan_as(self, part_size: int) -> None:
+        """Parts as long as those that are there; where that is longer than was asked for, fewer of them at once."""
+        plan = self.plan
+        fewer = max(plan.part_size * plan.workers // part_size, 1)
+        self.plan = replace(plan, part_size=part_size, workers=min(plan.workers, fewer), slots=min(plan.slots, fewer))
 
     async def _abandon(self, why: str) -> None:
         """Throw the old upload away; that this fails for now is an error, that it will never work is not."""
@@ -213,7 +227,7 @@ class FileUpload:
     def _anew(self) -> None:
         old = self.multipart
         self.multipart = MultipartUpload(self.session, old.location, old.headers, old.options)
-        self.plan = replace(self.plan, part_size=self.now.part_size)
+        self.plan = self.asked
 
     async def _written(self) -> Uploaded | None:
         """The upload is gone. It was completed, and the answer lost, if the object's ETag is that of our parts."""
@@ -287,7 +301,7 @@ class FileUpload:
             return await self._send_rest()
         except NotFound as gone:
             # Where an earlier call's Complete was under way, it may have been carried out since we looked.
-            done = await self._written() if self.taken_up and gone.code in ("NoSuchUpload", "NoSuchKey") else None
+            done = await self._written() if self.was_completing and gone.code in ("NoSuchUpload", "NoSuchKey") else None
             if done is None:
                 raise
             self.meter.end(self.source.size)
@@ -298,6 +312,9 @@ class FileUpload:
         workers = min(plan.workers, plan.slots)
         await run_workers(self._missing(), self._send, workers=workers, slots=plan.slots)
         await in_thread(self.source.check_unchanged, limiter=self.session.threads)
+        assert self.record.holds is not None
+        record = replace(self.record.holds, completing=1)
+        await in_thread(self.record.write, record, limiter=self.session.threads)
         return await self.multipart.complete(self.source.size)
 
     async def _missing(self) -> AsyncGenerator[FilePiece, None]:

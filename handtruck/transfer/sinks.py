@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .._tasks import in_thread
@@ -65,46 +65,43 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
         raise UsageError("the target is a text file; open it in binary mode")
     write, send = getattr(target, "write", None), getattr(target, "send", None)
     if iscoroutinefunction(write):
-        return _Async(write)
+        return _Taker(write, limiter, awaited=True)
     if iscoroutinefunction(send):
-        return _Async(send)
-    if callable(write):
-        return _File(write, limiter, raw=isinstance(target, io.RawIOBase))
+        return _Taker(send, limiter, awaited=True)
+    if callable(write) and not hasattr(target, "drain"):  # asyncio's StreamWriter belongs to its loop's thread
+        return _Taker(write, limiter, raw=isinstance(target, io.RawIOBase))
     raise UsageError(
         f"the target must be a path, an open binary file, or have an async write or send, not {type(target).__name__}"
     )
 
 
 @dataclass(slots=True)
-class _Async:
-    """Something that takes all it is given in its own time, or says how much it took."""
+class _Taker:
+    """Calls a function until all of a block is taken: a file's in a worker thread, because it may block.
+
+    What is no coroutine function may give something to await all the same: then it is called on the loop from then on.
+    """
 
     function: Any
-
-    async def take(self, block: bytes) -> None:
-        """See :class:`Taker`."""
-        while block:
-            block = _rest(block, await self.function(block))
-
-
-@dataclass(slots=True)
-class _File:
-    """A file may block, so it is written in a worker thread; a raw one may take less than it is given."""
-
-    write: Any
     limiter: anyio.CapacityLimiter
-    raw: bool
+    awaited: bool = False
+    raw: bool = False
 
     async def take(self, block: bytes) -> None:
         """See :class:`Taker`."""
-        await in_thread(self._write, block, limiter=self.limiter)
-
-    def _write(self, block: bytes) -> None:
         while block:
-            took = self.write(block)
-            if self.raw and took is None:
-                raise UsageError("the target's write() would block; give a blocking file")
-            block = _rest(block, took)
+            block = _rest(block, await self._call(block))
+
+    async def _call(self, block: bytes) -> object:
+        if self.awaited:
+            return await self.function(block)
+        took: Any = await in_thread(self.function, block, limiter=self.limiter)
+        if isawaitable(took):
+            self.awaited = True
+            return await took
+        if self.raw and took is None:
+            raise UsageError("the target's write() would block; give a blocking file")
+        return took
 
 
 def _rest(block: bytes, took: object) -> bytes:

@@ -28,7 +28,7 @@ from ..protocol.answers import Answer, failure
 from ..protocol.parts import MIB, parse_content_range, range_header
 from ..transport.foreign import ours_for
 from ..transport.reading import raw_reader, read_whole
-from .companions import Companions
+from .companions import Companions, cut_off
 from .fetch import length_of, whole_length
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ def check_object(location: Location, headers: Headers, instead: str) -> None:
         raise UsageError(f"{str(location)!r} names no object: write bucket/key")
     if any(name.lower() == "range" for name, _ in headers):
         raise UsageError(f"the Range header is handtruck's own here; {instead}")
+
+
+def room_for(size: int) -> BytesIO:
+    """Memory for so many bytes, to be written to: its value is given without another copy if they all come."""
+    room = BytesIO()
+    if size:
+        room.seek(size - 1)
+        room.write(b"\0")
+        room.seek(0)
+    return room
 
 
 class ObjectFacts:
@@ -134,7 +144,7 @@ class ObjectStream(ObjectFacts):
         self._doing = f"GetObject {location} at {session.endpoint.authority}"
         self._companions = Companions()
         self._guard = anyio.ResourceGuard("reading from")
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope  # to be made inside an event loop
         self._arrived = anyio.Event()
         self._over = anyio.Event()
         self._used = self._open = False
@@ -149,6 +159,7 @@ class ObjectStream(ObjectFacts):
         if self._used:
             raise UsageError("a stream is entered once; ask for another")
         self._used = True
+        self._scope = anyio.CancelScope()
         await self._companions.enter()
         try:
             self._companions.start_soon(self._perform)
@@ -221,6 +232,9 @@ class ObjectStream(ObjectFacts):
         self._arrived.set()
         try:
             await self._over.wait()
+        except anyio.get_cancelled_exc_class():
+            self._failed = self._failed or cut_off()
+            raise
         finally:
             await self._reader.aclose()
             with anyio.CancelScope(shield=True), suppress(Exception):  # an error here would have it all repeated
@@ -297,8 +311,13 @@ class ObjectStream(ObjectFacts):
             UsageError: the block is over, or an earlier read was cancelled in the middle.
             anyio.BusyResourceError: another task is reading.
         """
+        view, got = memoryview(buffer).cast("B"), 0
         with self._guard:
-            return await self._fill(memoryview(buffer).cast("B"))
+            while count := await self._fill(view[got:]):
+                got += count
+                if got == len(view):
+                    break
+            return got
 
     def _left(self) -> int:
         return MIB if self.stop is None else self.stop - self._position

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from .ahead import OPENING, Piece, ReadAhead
+from .companions import cut_off
 from .fetch import Fetch, NotInRanges, Remote, Version
 from .stream import ObjectStream
 
@@ -148,7 +149,7 @@ class Window:
         piece.dropped = True
         piece.scope.cancel()
         if piece.over:
-            self._memory.give_back(piece.buffer)
+            self._memory.give_back(piece)
 
     async def _bring(self, piece: Piece) -> None:
         into = IntoPiece(piece, self._news.tell)
@@ -159,8 +160,9 @@ class Window:
                 await self._fetch(piece, fetch)
         finally:
             piece.over = True
+            fetch.moved = None  # no cycle: it would keep the buffer
             if piece.dropped:
-                self._memory.give_back(piece.buffer)
+                self._memory.give_back(piece)
             self._news.tell()
 
     async def _fetch(self, piece: Piece, fetch: Fetch) -> None:
@@ -176,6 +178,7 @@ class Window:
             piece.error = error
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
+                piece.error = cut_off()
                 raise
             piece.error = error  # nobody cancelled us: what the request awaited was cancelled
 
@@ -240,7 +243,7 @@ class Flow:
 
     def _pass(self, position: int) -> None:
         while self._pieces and self._pieces[0].over and self._pieces[0].stop <= position:
-            self._memory.give_back(self._pieces.popleft().buffer)
+            self._memory.give_back(self._pieces.popleft())
             self._news.tell()
 
     def hurry(self) -> None:
@@ -249,6 +252,7 @@ class Flow:
     def close(self) -> None:
         """See :class:`Supply`."""
         self._scope.cancel()
+        self._pieces.clear()
         self._failed = None
 
     async def _run(self) -> None:
@@ -262,6 +266,7 @@ class Flow:
             self._failed = error
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
+                self._failed = cut_off()
                 raise
             self._failed = error  # nobody cancelled us: what the request awaited was cancelled
         finally:

@@ -64,11 +64,15 @@ class Closing:
     the source's first step, and becomes the shield.
 
     What the source raises while it is closed is a note on what went wrong before; where nothing did, it comes out.
+    ``stopped`` is called when something went wrong, before the source is closed.
     """
 
-    def __init__(self, aclose: Callable[[], Awaitable[object]], grace: float) -> None:
+    def __init__(
+        self, aclose: Callable[[], Awaitable[object]], grace: float, stopped: Callable[[], object] | None = None
+    ) -> None:
         self._aclose = aclose
         self._grace = grace
+        self._stopped = stopped
         self._scope = anyio.CancelScope()
         self._cancelled_within = False
 
@@ -104,6 +108,8 @@ class Closing:
         """Close the source, however we are cancelled; gives what went wrong."""
         scope = self._scope
         scope.shield = True
+        if self._stopped is not None:
+            self._stopped()
         # From outside nothing reaches us any more: that would be a scope of the source's own, which struck us instead.
         self._cancelled_within = _cancelled()
         scope.deadline = anyio.current_time() + self._grace

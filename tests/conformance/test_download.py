@@ -11,7 +11,7 @@ import pytest
 from handtruck.errors import NotFound, PreconditionFailed, UsageError
 from handtruck.protocol import operations
 from handtruck.protocol.checksums import bare_etag
-from handtruck.transfer import download
+from handtruck.transfer import fetch as fetching
 from tests.conformance.support import assert_progress, content, etag_of
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def without_if_match(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.fixture
 def without_comparison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A mutation: no answer's ETag is looked at."""
-    return lambda: monkeypatch.setattr(download, "same_etag", lambda *_: True)
+    return lambda: monkeypatch.setattr(fetching, "same_etag", lambda *_: True)
 
 
 async def test_either_guard_is_enough(

@@ -5,11 +5,13 @@ Each mutation beside a guarantee breaks it, and sees its test go red.
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
 import httpx
@@ -328,6 +330,60 @@ async def test_mutation_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await bounded()
     assert caught.group_contains(AssertionError)
+
+
+class Watched(bytearray):
+    """A buffer of which is known whether it is still there."""
+
+    made: ClassVar[list[weakref.ref[Watched]]] = []
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(size)
+        if size:
+            self.made.append(weakref.ref(self))
+
+
+def still_there() -> int:
+    return sum(each() is not None for each in Watched.made)
+
+
+async def left_in_memory(answer: Callable[[TinyS3, Request], Reply] | None) -> int:
+    """Buffers that are there when the block is left, and no garbage was collected."""
+    Watched.made.clear()
+    gc.disable()
+    try:
+        async with store() as (s3, tiny):
+            tiny.put("b/k", BODY)
+            tiny.on("GetObject", None if answer is None else partial(answer, tiny))
+            async with s3.open("b/k", **RANGES) as file:
+                await file.read(60_000)
+                file.seek(70_000)
+                await file.read(10)
+                await turns()
+                assert still_there()
+            await turns()
+            return still_there()
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ahead", "buffers"):
+        monkeypatch.setattr(f"handtruck.transfer.{module}.bytearray", Watched, raising=False)
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("answer", [None, whole], ids=["ranges", "whole"])
+async def test_memory_goes_with_the_block(answer: Callable[[TinyS3, Request], Reply] | None) -> None:
+    """Though the reader may live on. Found: 32 MiB of each were left to the garbage collector."""
+    assert await left_in_memory(answer) == 0
+
+
+@pytest.mark.usefixtures("watched")
+async def test_mutation_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Memory, "clear", lambda _: None)
+    assert await left_in_memory(None)
 
 
 async def test_who_does_not_read_gets_no_more_than_the_window() -> None:

@@ -28,7 +28,7 @@ from handtruck.errors import (
 from handtruck.protocol import parts
 from handtruck.protocol.checksums import multipart_etag
 from handtruck.transfer import records, resume, upload
-from handtruck.transfer.records import Record, open_record, read_record
+from handtruck.transfer.records import Record, open_record, read_record, write_record
 from tests.scripted import RESET, Reply, Request, TinyS3, error, etag_of, store
 
 if TYPE_CHECKING:
@@ -476,10 +476,16 @@ async def test_somebody_has_aborted_it(source: Path, code: str, caplog: pytest.L
         tiny.uploads.clear()
         tiny.on(LIST, error(404, code))
         result = await put(s3, source, part_size=2048)
-        assert tiny.names == [LIST, HEAD, CREATE, *[SEND] * 6, COMPLETE]  # in parts as large as those asked for
+        assert tiny.names == [LIST, CREATE, *[SEND] * 6, COMPLETE]  # in parts as large as those asked for
         assert result.resumed == 0
         check_done(tiny, source)
     assert [one for one in caplog.messages if "upload upload-1 is gone" in one]
+
+
+def say_completing(source: Path) -> None:
+    """An earlier call had sent Complete."""
+    [path] = left(source)
+    path.write_bytes(write_record(replace(recorded(source), completing=1)))
 
 
 async def completed_unheard(s3: S3Client, tiny: TinyS3, source: Path) -> None:
@@ -531,6 +537,7 @@ async def test_it_is_completed_while_we_go_on(source: Path, at: str) -> None:
     """By an earlier call's Complete, that was under way for long: whichever request finds no upload any more."""
     async with store() as (s3, tiny):
         record = await interrupted(s3, tiny, source)
+        say_completing(source)
 
         def meanwhile(request: Request) -> None:
             del tiny.uploads[record.upload_id]
@@ -557,7 +564,29 @@ async def test_it_is_aborted_while_we_go_on(source: Path) -> None:
         assert not left(source)
 
 
-@pytest.mark.parametrize("answer", [error(404, "NoSuchBucket"), DENIED, error(500, "InternalError"), RESET])
+async def test_parts_that_may_not_be_listed(source: Path) -> None:
+    """All are sent again: keys that may write need not be allowed to look."""
+    async with store() as (s3, tiny):
+        await interrupted(s3, tiny, source)
+        tiny.on(LIST, DENIED)
+        result = await put(s3, source)
+        assert result.resumed == 0
+        check_done(tiny, source)
+
+
+async def test_an_older_copy_is_not_taken_for_ours(source: Path) -> None:
+    """The upload is gone, and Complete was never sent: the same bytes there are somebody else's, with his headers."""
+    async with store() as (s3, tiny):
+        await put(s3, source, headers={"Content-Type": "text/old"})
+        await interrupted(s3, tiny, source)
+        tiny.uploads.clear()
+        result = await put(s3, source)
+        assert result.resumed == 0
+        assert ("content-type", "text/old") not in [(n.lower(), v) for n, v in tiny.objects[NAME].headers]
+        check_done(tiny, source)
+
+
+@pytest.mark.parametrize("answer", [error(404, "NoSuchBucket"), error(500, "InternalError"), RESET])
 async def test_nothing_is_said_of_the_upload(source: Path, answer: Reply) -> None:
     """It is not known to be gone, so it is kept."""
     async with store() as (s3, tiny):

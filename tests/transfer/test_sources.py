@@ -176,6 +176,20 @@ async def test_an_upload_of_bytes_takes_no_memory_for_them() -> None:
     assert peak - before < 2 * MIB
 
 
+async def test_a_short_stream_takes_no_memory_for_a_part() -> None:
+    """Found: 8 MiB for each, and hundreds of them at once."""
+    async with sink() as s3:
+        await s3.put_multipart("b/k", [b"short"])
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            await s3.put_multipart("b/k", [b"short"])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak - before < MIB
+
+
 @pytest.mark.parametrize("size", [300, 2500])
 @pytest.mark.parametrize("part", [299, 300, 301, 1000])
 async def test_one_buffer_for_all_blocks(size: int, part: int, session: Session) -> None:
