@@ -185,8 +185,7 @@ async def test_an_empty_object() -> None:
 @pytest.mark.parametrize("size", [1, OPENING - 1, OPENING, OPENING + 1, OPENING + PART, len(BODY)])
 @pytest.mark.parametrize("step", [1, 777, PART, 60_000, -1])
 async def test_every_size_in_every_step(size: int, step: int) -> None:
-    if step == 1 and size > OPENING + 1:
-        pytest.skip("takes long, and tells nothing new")
+    size = min(size, OPENING + 1) if step == 1 else size  # byte by byte the rest takes long, and tells nothing new
     async with store() as (s3, tiny):
         tiny.put("b/k", BODY[:size])
         async with s3.open("b/k", **RANGES) as file:
