@@ -95,13 +95,16 @@ class _Taker:
     async def _call(self, block: bytes) -> object:
         if self.awaited:
             return await self.function(block)
-        took: Any = await in_thread(self.function, block, limiter=self.limiter)
+        [took] = await in_thread(self._called, block, limiter=self.limiter)
         if isawaitable(took):
             self.awaited = True
             return await took
         if self.raw and took is None:
             raise UsageError("the target's write() would block; give a blocking file")
         return took
+
+    def _called(self, block: bytes) -> list[Any]:
+        return [self.function(block)]  # trio takes no coroutine back from a thread
 
 
 def _rest(block: bytes, took: object) -> bytes:
