@@ -199,6 +199,8 @@ class Fetch:
         headers = list(remote.headers)
         if self.stop is None or not version.pinned or self.position == self.stop:  # the last: more came than should
             self.position = self.start
+        if self.stop is not None and not version.pinned:
+            self.stop = self.asked  # it may be of another length by now
         if self.stop is not None:
             headers.append(("Range", range_header(self.position, self.stop)))
         if version.pinned and version.etag is not None and self.stop is not None:

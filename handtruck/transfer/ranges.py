@@ -143,7 +143,10 @@ class _Ranges:
         buffer = self._buffers.take()
         try:
             view = memoryview(buffer)[: stop - start]
-            await Fetch(remote=self._remote, start=start, stop=stop, destination=IntoMemory(view, start)).run()
+            fetch = Fetch(remote=self._remote, start=start, stop=stop, destination=IntoMemory(view, start))
+            await fetch.run()
+            if fetch.position != stop:
+                raise self._remote.beyond(stop, fetch.position)
             for gathered in self._takers[number]:
                 gathered.add(start, view)
         finally:

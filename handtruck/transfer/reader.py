@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ..errors import UsageError
 from ..protocol.parts import MIB
@@ -231,7 +231,11 @@ class ObjectReader(ObjectFacts):
             supply = self._reachable(self._position)
             if supply.size is not None and self._position >= supply.size:
                 return memoryview(b"")
-            view = supply.peek(self._position, wanted)
+            try:
+                view = supply.peek(self._position, wanted)
+            except anyio.BrokenResourceError:
+                await checkpoint_if_cancelled()  # we were cut off, too
+                raise
             if view:
                 return view
             await self._news.wait()

@@ -326,6 +326,7 @@ class ObjectStream(ObjectFacts):
         if not self._open:
             raise UsageError("a stream is read inside its `async with` block")
         if self._failed is not None:
+            await checkpoint_if_cancelled()  # whoever was cut off together with us
             raise self._failed
         if self.stop is not None:
             view = view[: self._left()]
