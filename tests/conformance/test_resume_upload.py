@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from handtruck.errors import S3Error
 from handtruck.protocol.checksums import bare_etag
 from handtruck.transfer import resume
-from handtruck.transfer.records import Record, hash_headers, record_name, write_record
+from handtruck.transfer.records import Record, hash_headers, read_record, record_name, write_record
 from tests.conformance.support import PART, SEVERAL, assert_progress, assert_stored, content, etag_of, file_with
 
 if TYPE_CHECKING:
@@ -174,6 +175,10 @@ async def test_it_was_completed_and_nobody_heard(
         UploadId=upload_id,
         MultipartUpload={"Parts": [{"PartNumber": n, "ETag": f'"{etag}"'} for n, etag in enumerate(etags, 1)]},
     )
+    [record] = source.parent.glob("*.handtruck-upload")
+    said = read_record(record.read_bytes())
+    assert said is not None
+    record.write_bytes(write_record(replace(said, completing=1)))
     modified = witness.head(bucket, "key")["LastModified"]
     known = not server.faults.get("head-etag-is-plain-md5")
     await finishes(s3, bucket, source, server, witness, resumed=SEVERAL if known else 0)

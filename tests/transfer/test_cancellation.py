@@ -61,7 +61,7 @@ ASYNCIO: Final[Loop] = ("asyncio", {})  # debug mode would take most of the time
 UVLOOP: Final[Loop] = ("asyncio", {"use_uvloop": True})
 TRIO: Final[Loop] = ("trio", {})
 ON_UVLOOP: Final = (Way.ANYIO, Way.TWICE)
-"""Cancelling is asyncio's and anyio's business there, too; the loop differs, and for that one way of each kind will do."""
+"""The same asyncio and anyio cancel there; for what the loop itself does differently one way of each kind will do."""
 
 LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_UVLOOP), ("trio", TRIO, ON_TRIO))
 EVERY_WAY: Final = pytest.mark.parametrize(
