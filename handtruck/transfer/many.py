@@ -232,9 +232,16 @@ class Many:
                 if not transfer.done:
                     await transfer._run(collect=self._collect)
                     await checkpoint()  # a thousand that are refused before they wait for anything: others have a turn
+        except BaseException:
+            self._end_waiting()  # nobody will take them up; and a body may wait for one, shielded
+            raise
         finally:
             self._workers -= 1
             self._close_if_over()
+
+    def _end_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()._end()
 
     def _close_if_over(self) -> None:
         """The block ends with its last worker: a task group would take more or not, depending on the loop."""
@@ -271,9 +278,7 @@ class Many:
             raise
         finally:
             self._crew = None
-            for transfer in self._waiting:
-                transfer._end()
-            self._waiting.clear()
+            self._end_waiting()
             del crew, failed, error  # no cycle: their tracebacks hold this frame
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from handtruck.errors import ConnectionFailed, UsageError
-from tests.scripted import store, truncated
+from handtruck.errors import ConnectionFailed, NotFound, UsageError
+from tests.scripted import Reply, Request, store, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,3 +127,36 @@ async def test_a_stream_writer_of_asyncios_is_refused() -> None:
         with pytest.raises(UsageError, match="async write or send"):
             await s3.download("b/k", target)
         assert not tiny.calls
+
+
+async def test_a_shielded_body_waits_for_a_transfer_whose_turn_never_comes() -> None:
+    """Found: the one before it fails, the block is cancelled, and the body waited for ever."""
+    async with store() as (s3, _):
+
+        async def block() -> None:
+            async with s3.transfers(max_concurrency=1) as group:
+                group.download("b/missing", io.BytesIO())
+                second = group.upload("b/second", b"2")
+                with anyio.CancelScope(shield=True), pytest.raises(anyio.TaskCancelled):
+                    await second
+
+        with anyio.fail_after(10), pytest.raises(NotFound):
+            await block()
+
+
+async def test_ranges_of_an_object_that_changes_between_attempts() -> None:
+    """Found: nothing pins it; it shrinks and grows again, and bytes of two versions and zeros came out."""
+    bodies = [b"1" * 10_000, b"2" * 4000, b"3" * 10_000]
+    async with store() as (s3, tiny):
+
+        def answer(request: Request) -> Reply:
+            data = bodies[min(len(tiny.sent("GetObject")), 3) - 1]
+            first, last = (int(n) for n in (request.header("range") or "").removeprefix("bytes=").split("-"))
+            last = min(last, len(data) - 1)
+            headers = (("Content-Range", f"bytes {first}-{last}/{len(data)}"), ("ETag", 'W/"weak"'))
+            reply = Reply(status=206, headers=headers, body=data[first : last + 1])
+            return truncated(reply, 3000) if len(tiny.sent("GetObject")) < 3 else reply
+
+        tiny.put("b/k", bodies[0])
+        tiny.on("GetObject", answer)
+        assert await s3.get_ranges("b/k", [(0, 10_000)]) == [bodies[2]]
