@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint types tests tests-httpx soak bench bench-quick guarantees clean
+.PHONY: demo test lint types tests tests-httpx exhaustive soak bench bench-quick guarantees clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## watch handtruck do its main job against a local S3 server, on asyncio and on trio
@@ -26,6 +26,9 @@ tests: $(VENV)/.dev
 
 tests-httpx: $(VENV)/.dev  ## the same promises where requests go through httpx's own transport
 	$(BIN)/pytest -n $(JOBS) --through=httpx
+
+exhaustive: $(VENV)/.dev  ## cancelled at every checkpoint, in the ways that the suite leaves out
+	$(BIN)/pytest -n $(JOBS) -m exhaustive
 
 soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back, 10 GiB streamed, on every loop
 	$(BIN)/pytest -m soak -s

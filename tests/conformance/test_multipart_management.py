@@ -24,7 +24,7 @@ from handtruck.errors import AccessDenied, ConnectionFailed, InvalidResponse, No
 from handtruck.protocol.checksums import bare_etag
 from handtruck.protocol.documents import parse_upload_id
 from tests.conformance.support import connect, etag_of
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, Trial, Way, run, swept
+from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, Trial, Way, cases, run, swept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -724,7 +724,7 @@ LOOPS: Final[tuple[tuple[str, tuple[str, dict[str, bool]], tuple[Way, ...]], ...
 )
 EVERY_WAY: Final = pytest.mark.parametrize(
     ("anyio_backend", "way"),
-    [pytest.param(loop, way, id=f"{name}-{way.value}") for name, loop, ways in LOOPS for way in ways],
+    cases(LOOPS),
     indirect=["anyio_backend"],
 )
 

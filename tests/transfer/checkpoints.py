@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
+import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+
+    from _pytest.mark import ParameterSet
 
 SETTLING: Final = 4
 """Rounds of the event loop, after the job, in which a task that nobody waits for would show."""
@@ -41,6 +44,25 @@ class Way(Enum):
 
 ON_ASYNCIO: Final = (Way.ANYIO, Way.NATIVE, Way.TWICE, Way.TIMEOUT)
 ON_TRIO: Final = (Way.ANYIO, Way.TRIO)
+
+HARSHEST: Final = frozenset(
+    {("asyncio", Way.TWICE), ("asyncio", Way.TIMEOUT), ("asyncio+uvloop", Way.TWICE), ("trio", Way.TRIO)}
+)
+"""What every run of the suite tries at every checkpoint; `make exhaustive` tries the others, too."""
+
+
+def cases(loops: Iterable[tuple[str, tuple[str, dict[str, bool]], tuple[Way, ...]]]) -> list[ParameterSet]:
+    """Every way on every loop, as parameters ``anyio_backend`` and ``way``."""
+    return [
+        pytest.param(
+            loop,
+            way,
+            id=f"{name}-{way.value}",
+            marks=[] if (name, way) in HARSHEST else [pytest.mark.exhaustive],
+        )
+        for name, loop, ways in loops
+        for way in ways
+    ]
 
 
 @dataclass(slots=True)

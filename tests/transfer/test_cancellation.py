@@ -41,7 +41,7 @@ from handtruck.models import Credentials
 from handtruck.protocol import parts
 from handtruck.transfer import download, files, jobs, sources, upload, workers
 from handtruck.transport import senders
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, run, swept
+from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
 if TYPE_CHECKING:
@@ -60,13 +60,10 @@ Loop: TypeAlias = tuple[str, dict[str, bool]]
 ASYNCIO: Final[Loop] = ("asyncio", {})  # debug mode would take most of the time for the tracebacks of its callbacks
 UVLOOP: Final[Loop] = ("asyncio", {"use_uvloop": True})
 TRIO: Final[Loop] = ("trio", {})
-ON_UVLOOP: Final = (Way.ANYIO, Way.TWICE)
-"""The same asyncio and anyio cancel there; for what the loop itself does differently one way of each kind will do."""
-
-LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_UVLOOP), ("trio", TRIO, ON_TRIO))
+LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_ASYNCIO), ("trio", TRIO, ON_TRIO))
 EVERY_WAY: Final = pytest.mark.parametrize(
     ("anyio_backend", "way"),
-    [pytest.param(loop, way, id=f"{name}-{way.value}") for name, loop, ways in LOOPS for way in ways],
+    cases(LOOPS),
     indirect=["anyio_backend"],
 )
 BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 from handtruck.errors import HandtruckError, UsageError
 from handtruck.transfer.journal import Journal, read_journal
 from handtruck.transfer.partial import JOURNAL, PART, PartialTarget
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, run, swept
+from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 from tests.transfer.resuming import (
     OLD,
@@ -61,7 +61,7 @@ BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(
 )
 EVERY_WAY: Final = pytest.mark.parametrize(
     ("anyio_backend", "way"),
-    [pytest.param(loop, way, id=f"{name}-{way.value}") for name, loop, ways in LOOPS for way in ways],
+    cases(LOOPS),
     indirect=["anyio_backend"],
 )
 

@@ -25,7 +25,7 @@ from handtruck.errors import AccessDenied, HandtruckError
 from handtruck.protocol import parts
 from handtruck.transfer import records, resume, upload
 from handtruck.transfer.records import ENDING, read_record
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, run, swept
+from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ TRIO: Final[Loop] = ("trio", {})
 LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_ASYNCIO), ("trio", TRIO, ON_TRIO))
 EVERY_WAY: Final = pytest.mark.parametrize(
     ("anyio_backend", "way"),
-    [pytest.param(loop, way, id=f"{name}-{way.value}") for name, loop, ways in LOOPS for way in ways],
+    cases(LOOPS),
     indirect=["anyio_backend"],
 )
 BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(

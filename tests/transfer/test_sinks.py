@@ -24,7 +24,7 @@ from handtruck.transfer import sinks
 from handtruck.transfer.sinks import taker_of
 from tests import blocking
 from tests.scripted import Reply, Request, TinyS3, store, truncated
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, run, swept
+from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault
 from tests.transfer.resuming import BODY, OTHER, STEP, memory_client, moved, open_descriptors
 
@@ -482,7 +482,7 @@ BY_LOOP: Final = pytest.mark.parametrize(
 )
 EVERY_WAY: Final = pytest.mark.parametrize(
     ("anyio_backend", "way"),
-    [pytest.param(loop, way, id=f"{name}-{way.value}") for name, loop, ways in LOOPS for way in ways],
+    cases(LOOPS),
     indirect=["anyio_backend"],
 )
 SINKS: Final = pytest.mark.parametrize("make", [lambda: Plain(len), Sender], ids=["file", "stream"])
