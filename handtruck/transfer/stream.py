@@ -165,6 +165,7 @@ class ObjectStream(ObjectFacts):
             self._companions.start_soon(self._perform)
             await self._arrived.wait()
             if self._failed is not None:
+                await checkpoint_if_cancelled()  # whoever was cut off together with us
                 raise self._failed
         except BaseException as error:
             await self._leave(error)

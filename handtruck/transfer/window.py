@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .ahead import OPENING, Piece, ReadAhead
 from .companions import cut_off
@@ -76,6 +77,7 @@ class Window:
         while not version.known.is_set() and first.error is None:
             await self._news.wait()
         if first.error is not None and not version.known.is_set():
+            await checkpoint_if_cancelled()  # we were cut off, too
             raise first.error
         if not version.size and not version.whole:
             raise NotInRanges("416 tells nothing but that the object is empty")
@@ -221,6 +223,7 @@ class Flow:
         while not self._known and self._failed is None:
             await self._news.wait()
         if not self._known and self._failed is not None:
+            await checkpoint_if_cancelled()
             raise self._failed
 
     def reaches(self, position: int) -> bool:
