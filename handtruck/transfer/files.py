@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -161,7 +162,7 @@ class SourceFile:
         os.close(self.file.descriptor)
 
 
-class StagedTarget:
+class StagedTarget(ABC):
     """A file that appears, or is replaced, in one step when it is complete; until then nobody sees a change.
 
     A symbolic link is followed, the mode of an existing file is kept. Bytes go to a sibling, the part.
@@ -180,9 +181,11 @@ class StagedTarget:
         """What an earlier attempt left, if it is of use."""
         return None
 
+    @abstractmethod
     def knows(self, etag: str, size: int) -> None:
         """Which version of the object the bytes are of."""
 
+    @abstractmethod
     def clear(self) -> None:
         """Forget what was found."""
 
@@ -205,9 +208,9 @@ class StagedTarget:
             if durable:
                 sync_folder(self.path.parent)
 
+    @abstractmethod
     def discard(self) -> str | None:
         """Leave no trace that is of no use; gives what stood in the way, if anything did. Harmless when committed."""
-        raise NotImplementedError
 
     def _replace(self) -> None:
         self._close()
@@ -234,6 +237,12 @@ class AtomicTarget(StagedTarget):
             self.path: Path = path.resolve()
             self._part = self.path.with_name(_part_name(self.path.name))
             self.file: PositionalFile = PositionalFile(create(self._part, mode), path)
+
+    def knows(self, etag: str, size: int) -> None:
+        """See :class:`StagedTarget`: nobody asks later."""
+
+    def clear(self) -> None:
+        """See :class:`StagedTarget`: nothing was."""
 
     def discard(self) -> str | None:
         """See :class:`StagedTarget`."""
