@@ -69,7 +69,7 @@ GOES_RED: Final = (AssertionError, pytest.fail.Exception)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kilobytes do where S3 wants megabytes: nothing here depends on the size of a part."""
     monkeypatch.setattr("handtruck.protocol.parts.MIN_PART_SIZE", 1)
-    monkeypatch.setattr("handtruck.transfer.upload._LOOK_AGAIN", 0)
+    monkeypatch.setattr("handtruck.transfer.multipart._LOOK_AGAIN", 0)
 
 
 @pytest.fixture(name="waits")
@@ -279,7 +279,7 @@ async def test_an_older_object_of_the_same_size_does_not_pass_for_ours() -> None
 
 
 async def test_mutation_any_object_passes_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transfer.upload.same_etag", lambda *_: True)
+    monkeypatch.setattr("handtruck.transfer.multipart.same_etag", lambda *_: True)
     with pytest.raises(GOES_RED):
         await check_an_older_object_of_the_same_size_is_not_ours()
 
@@ -458,7 +458,7 @@ async def test_mutation_nothing_is_aborted(monkeypatch: pytest.MonkeyPatch) -> N
     async def forget(self: object) -> None:
         pass
 
-    monkeypatch.setattr("handtruck.transfer.upload.MultipartUpload._abort", forget)
+    monkeypatch.setattr("handtruck.transfer.multipart.MultipartUpload._abort", forget)
     with pytest.raises(GOES_RED):
         await check_a_failed_upload_is_aborted()
 
@@ -514,7 +514,7 @@ async def test_an_abort_that_fails_names_the_upload(answer: Reply) -> None:
 
 
 async def test_an_abort_that_is_never_answered_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transfer.upload.GRACE", 0.1)
+    monkeypatch.setattr("handtruck.transfer.multipart.GRACE", 0.1)
     async with store() as (s3, tiny):
         tiny.on("UploadPart", error(400, "InvalidRequest"))
         tiny.on("AbortMultipartUpload", SILENCE)

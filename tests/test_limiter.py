@@ -32,7 +32,7 @@ PART: Final = 1024
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handtruck.protocol.parts.MIN_PART_SIZE", 1)
-    monkeypatch.setattr("handtruck.transfer.upload._LOOK_AGAIN", 0)
+    monkeypatch.setattr("handtruck.transfer.multipart._LOOK_AGAIN", 0)
 
 
 async def settle() -> None:
@@ -460,7 +460,7 @@ async def test_mutation_undoing_waits_for_a_token(monkeypatch: pytest.MonkeyPatc
             return await right(session, *arguments)
 
     monkeypatch.setattr(_session.Session, "_attempt", queueing)
-    for module in ("handtruck._session", "handtruck.transfer.upload"):
+    for module in ("handtruck._session", "handtruck.transfer.multipart"):
         monkeypatch.setattr(f"{module}.GRACE", 0.05)
     with pytest.raises(AssertionError):
         await undone_while_it_is_full()

@@ -24,12 +24,13 @@ from ..protocol.parts import DEFAULT_PART_SIZE, MAX_PART_SIZE, fitting_part_size
 from .ahead import ReadPlan
 from .download import DownloadPlan, download_file
 from .files import SourceFile
+from .multipart import Uploaded, uploaded
 from .progress import Meter
 from .reader import ObjectReader
 from .resume import upload_resumably
 from .sinks import taker_of
 from .sources import blocks_of, file_pieces, size_of, stream_pieces
-from .upload import Upload, Uploaded, UploadPlan, put_object, uploaded
+from .upload import Upload, UploadPlan, put_object
 from .workers import Closing
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from ..protocol import operations
 
 if TYPE_CHECKING:
     from ..models import PartInfo
-    from .upload import MultipartUpload
+    from .multipart import MultipartUpload
 
 
 async def all_parts(upload: MultipartUpload) -> dict[int, PartInfo]:

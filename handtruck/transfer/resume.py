@@ -6,8 +6,8 @@
       │                  └ upload gone: the object may be there, then all is done
       └ none; or the file changed: abort ──▶ Create ──▶ write the record ──▶ send all ──▶ …
 
-*The promise* is another one than :mod:`handtruck.transfer.upload`'s: when the call is over without the object, either
-no upload is open, or exactly the one that the record speaks of. That one is kept, and S3 bills what it holds, until a
+*The promise* is another one than :mod:`handtruck.transfer.multipart`'s: when the call is over without the object,
+either no upload is open, or exactly the one that the record speaks of. That one is kept, and S3 bills what it holds, until a
 call goes on with it or it is aborted. An id that did not get into the record is aborted as ever.
 
 *What is there* is believed after comparison only: a part counts if it is as long as it should be, and the MD5 of the
@@ -40,9 +40,9 @@ from ..protocol import operations
 from ..protocol.checksums import bare_etag, multipart_etag, same_etag
 from ..protocol.parts import plan_parts
 from .listed import all_parts
+from .multipart import MultipartUpload, Uploaded, uploaded
 from .records import Record, RecordFile, hash_headers, open_record
 from .sources import file_pieces
-from .upload import MultipartUpload, Uploaded, UploadPlan, uploaded
 from .workers import Closing, run_workers
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .files import SourceFile
     from .progress import Meter
     from .sources import FilePiece
+    from .upload import UploadPlan
 
 log: Final = logging.getLogger("handtruck")
 

@@ -26,7 +26,7 @@ from handtruck.cli.interrupts import Interrupts
 from handtruck.cli.place import Place
 from handtruck.cli.sizes import Size
 from handtruck.errors import ConnectionFailed, S3Error
-from handtruck.transfer.upload import MultipartUpload
+from handtruck.transfer.multipart import MultipartUpload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

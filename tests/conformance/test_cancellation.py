@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from handtruck.transfer.files import AtomicTarget
-from handtruck.transfer.upload import MultipartUpload
+from handtruck.transfer.multipart import MultipartUpload
 from tests.conformance.support import PART, SEVERAL, content, file_with
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import pytest
 
-from handtruck.transfer.upload import MultipartUpload
+from handtruck.transfer.multipart import MultipartUpload
 from tests.conformance.support import PART, SEVERAL, connect, content, file_with
 from tests.conformance.test_cancellation import by_scope, natively
 from tests.scripted.proxy import road_to

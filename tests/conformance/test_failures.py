@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from handtruck.errors import NotFound, S3Error, SourceChanged
-from handtruck.transfer.upload import MultipartUpload
+from handtruck.transfer.multipart import MultipartUpload
 from tests.conformance.support import PART, SEVERAL, connect, content, file_with
 
 if TYPE_CHECKING:

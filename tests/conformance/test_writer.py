@@ -13,7 +13,8 @@ import pytest
 
 from handtruck.errors import NotFound
 from handtruck.protocol.checksums import bare_etag
-from handtruck.transfer.upload import MultipartUpload, UploadPlan
+from handtruck.transfer.multipart import MultipartUpload
+from handtruck.transfer.upload import UploadPlan
 from handtruck.transfer.writer import ObjectWriter
 from tests.conformance.support import PART, SEVERAL, assert_progress, assert_stored, content, etag_of, file_with
 

@@ -39,7 +39,7 @@ from handtruck.credentials import ConfigCredentials, StaticCredentials
 from handtruck.errors import HandtruckError, S3Error, UsageError
 from handtruck.models import Credentials
 from handtruck.protocol import parts
-from handtruck.transfer import download, files, jobs, sources, upload, workers
+from handtruck.transfer import download, files, jobs, multipart, sources, upload, workers
 from handtruck.transport import senders
 from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
@@ -178,7 +178,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "DEFAULT_PART_SIZE", PART)
     monkeypatch.setattr(_body, "SLICE", 2500)
     monkeypatch.setattr(_session, "SMALL", 1024)
-    monkeypatch.setattr(upload, "_LOOK_AGAIN", 0)
+    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -802,13 +802,13 @@ def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
 MUTATIONS: Final = (
     Mutation(
         "the abort removed",
-        lambda patch: patch.setattr(upload.MultipartUpload, "_abort", _nothing),
+        lambda patch: patch.setattr(multipart.MultipartUpload, "_abort", _nothing),
         STREAM.name,
         "open",
     ),
     Mutation(
         "aborted once, without a look",
-        lambda patch: patch.setattr(upload, "_ABORTS", 1),
+        lambda patch: patch.setattr(multipart, "_ABORTS", 1),
         STREAM.name,
         "open upload",
         late=True,
@@ -865,7 +865,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an error instead of the cancellation",
-        lambda patch: patch.setattr(upload.MultipartUpload, "undo", _raises),
+        lambda patch: patch.setattr(multipart.MultipartUpload, "undo", _raises),
         STREAM.name,
         "note",
     ),

@@ -24,7 +24,7 @@ from handtruck import _session
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import S3Error
 from handtruck.protocol import parts
-from handtruck.transfer import sources, upload, workers
+from handtruck.transfer import multipart, sources, workers
 from tests.transfer.checkpoints import InlineThreads
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
@@ -98,7 +98,7 @@ IN_VIRTUAL_TIME: Final = pytest.mark.parametrize("loop", [ASYNCIO, TRIO], ids=["
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects of a few KiB go the ways of large ones, without threads, which have a clock of their own."""
     monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
-    monkeypatch.setattr(upload, "_LOOK_AGAIN", 0)
+    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
     monkeypatch.setattr(anyio.to_thread, "run_sync", InlineThreads().run_sync)
     monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
 
@@ -269,16 +269,16 @@ def test_every_abort_has_its_turn(loop: Loop) -> None:
 
 
 def _two_deadlines(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(upload.CleanUp, "time_to_abort", lambda _: 5.0)
+    patch.setattr(multipart.CleanUp, "time_to_abort", lambda _: 5.0)
 
 
 def _answers_take_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_session, "ANSWER_SHARE", 1.0)
-    patch.setattr(upload, "ANSWER_SHARE", 1.0)
+    patch.setattr(multipart, "ANSWER_SHARE", 1.0)
 
 
 def _nobody_looks_at_the_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(upload.CleanUp, "begin", lambda clock: setattr(clock, "began", anyio.current_time()))
+    patch.setattr(multipart.CleanUp, "begin", lambda clock: setattr(clock, "began", anyio.current_time()))
 
 
 @IN_VIRTUAL_TIME

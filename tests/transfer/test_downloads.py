@@ -35,7 +35,7 @@ OLD: Final = b"what was there before"
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handtruck.protocol.parts.MIN_PART_SIZE", 1)
-    monkeypatch.setattr("handtruck.transfer.upload._LOOK_AGAIN", 0)
+    monkeypatch.setattr("handtruck.transfer.multipart._LOOK_AGAIN", 0)
 
 
 @pytest.fixture(name="target")

@@ -33,7 +33,7 @@ from handtruck.models import UploadResult
 from handtruck.transfer import many as many_module
 from handtruck.transfer.files import AtomicTarget
 from handtruck.transfer.many import Many, Transfer
-from handtruck.transfer.upload import MultipartUpload
+from handtruck.transfer.multipart import MultipartUpload
 from tests.scripted import store
 from tests.transfer.checkpoints import CountedThreads, InlineThreads, Trial, Way, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3

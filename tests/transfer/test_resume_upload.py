@@ -27,7 +27,7 @@ from handtruck.errors import (
 )
 from handtruck.protocol import parts
 from handtruck.protocol.checksums import multipart_etag
-from handtruck.transfer import records, resume, upload
+from handtruck.transfer import multipart, records, resume
 from handtruck.transfer.records import Record, open_record, read_record, write_record
 from tests.scripted import RESET, Reply, Request, TinyS3, error, etag_of, store
 
@@ -58,7 +58,7 @@ CREATE, SEND, LIST, COMPLETE, ABORT, HEAD = (
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects of a few KiB go the ways of large ones."""
     monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
-    monkeypatch.setattr(upload, "_LOOK_AGAIN", 0)
+    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from handtruck import _body, _session
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, HandtruckError
 from handtruck.protocol import parts
-from handtruck.transfer import records, resume, upload
+from handtruck.transfer import multipart, records, resume
 from handtruck.transfer.records import ENDING, read_record
 from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
@@ -61,7 +61,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
     monkeypatch.setattr(_body, "SLICE", 2500)
     monkeypatch.setattr(_session, "SMALL", 1024)
-    monkeypatch.setattr(upload, "_LOOK_AGAIN", 0)
+    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
 
 
 @pytest.fixture(autouse=True)

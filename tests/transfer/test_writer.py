@@ -26,7 +26,8 @@ from handtruck._tasks import siblings
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, NotFound, S3Error, UsageError
 from handtruck.protocol.parts import MIB
-from handtruck.transfer.upload import MultipartUpload, UploadPlan
+from handtruck.transfer.multipart import MultipartUpload
+from handtruck.transfer.upload import UploadPlan
 from handtruck.transfer.writer import HandedBlocks, ObjectWriter
 from tests.scripted import Reply, error, store, xml
 from tests.transfer.checkpoints import CountedThreads, InlineThreads, Trial, Way, run, swept
