@@ -507,6 +507,17 @@ async def test_bytes_as_an_upload() -> None:
             assert tiny.objects.pop("b/k").data == BODY
 
 
+async def test_an_answer_keeps_nothing_of_the_body() -> None:
+    """Whoever keeps the response may resize the buffer. Found: it was exported as long as the response lived."""
+    async with store() as (s3, tiny):
+        buffer = bytearray(BODY)
+        response = await s3.put("b/k", buffer)
+        buffer.append(0)
+        buffer.clear()
+        assert await response.request.aread() == b""
+        assert tiny.objects["b/k"].data == BODY
+
+
 # -- Files that change -------------------------------------------------------------------------------------------------
 
 

@@ -460,7 +460,7 @@ async def test_mutation_undoing_waits_for_a_token(monkeypatch: pytest.MonkeyPatc
             return await right(session, *arguments)
 
     monkeypatch.setattr(_session.Session, "_attempt", queueing)
-    for module in ("handtruck._session", "handtruck.transfer.multipart"):
+    for module in ("handtruck._session", "handtruck.transfer.multipart", "handtruck.transfer.upload"):
         monkeypatch.setattr(f"{module}.GRACE", 0.05)
     with pytest.raises(AssertionError):
         await undone_while_it_is_full()

@@ -37,6 +37,7 @@ class ReadPlan:
         part_size: bytes a request asks for at most.
         workers: requests on their way, and parts in memory, at once.
         tries: attempts for each.
+        opening: bytes that entering asks for, before anybody has read.
     """
 
     location: Location
@@ -44,6 +45,7 @@ class ReadPlan:
     part_size: int
     workers: int
     tries: int
+    opening: int = OPENING
     options: Options = PLAIN
 
     def check(self) -> None:

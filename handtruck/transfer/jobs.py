@@ -179,6 +179,7 @@ async def download_stream(
         part_size=plan.step,
         workers=plan.workers,
         tries=plan.tries,
+        opening=plan.step,  # all of it is wanted
         options=plan.options,
     )
     async with ObjectReader(session, ahead) as reader:

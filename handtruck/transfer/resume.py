@@ -7,8 +7,8 @@
       └ none; or the file changed: abort ──▶ Create ──▶ write the record ──▶ send all ──▶ …
 
 *The promise* is another one than :mod:`handtruck.transfer.multipart`'s: when the call is over without the object,
-either no upload is open, or exactly the one that the record speaks of. That one is kept, and S3 bills what it holds, until a
-call goes on with it or it is aborted. An id that did not get into the record is aborted as ever.
+either no upload is open, or exactly the one that the record speaks of. That one is kept, and S3 bills what it holds,
+until a call goes on with it or it is aborted. An id that did not get into the record is aborted as ever.
 
 *What is there* is believed after comparison only: a part counts if it is as long as it should be, and the MD5 of the
 file's bytes is its ETag. Where ETags are no MD5s (SSE-KMS, SSE-C, some clones) all parts are sent again.

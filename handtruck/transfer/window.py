@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .ahead import OPENING, Piece, ReadAhead
+from .ahead import Piece, ReadAhead
 from .companions import cut_off
 from .fetch import Fetch, NotInRanges, Remote, Version
 from .stream import ObjectStream
@@ -66,13 +66,14 @@ class Window:
         self._companions = companions
         self._news = news
         self._ahead = ReadAhead(plan.part_size)
+        self._opening = plan.opening
         self._pieces: deque[Piece] = deque()
         self._asked = 0
         self._single = False
 
     async def open(self) -> None:
         """See :class:`Supply`. :class:`NotInRanges`: this is no way to get it."""
-        self._ask(min(OPENING, self._ahead.part_size))
+        self._ask(min(self._opening, self._ahead.part_size))
         first, version = self._pieces[0], self.remote.version
         while not version.known.is_set() and first.error is None:
             await self._news.wait()

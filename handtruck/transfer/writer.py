@@ -185,7 +185,7 @@ class ObjectWriter:
         """
         if self._result is None:
             raise UsageError(
-                f"{self._name} was not written"
+                f"{self._name} has no result: what leaving the block raised says whether it was written"
                 if self._left
                 else f"{self._name} is not there yet: it appears when the block is left, or by aclose()"
             )

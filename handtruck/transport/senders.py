@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import anyio
 import httpx
 
+from .._body import NO_BODY
 from .._tasks import LoopLocks, in_thread, isolated, settled
 from ..errors import UsageError
 from ..protocol.signing import TOKEN_HEADER
@@ -176,7 +177,8 @@ class _Direct:
         return httpx.Request(self._draft.method, self._draft.origin + self._draft.target)
 
     def forget_body(self) -> None:
-        """See :class:`Prepared`. Nobody keeps it."""
+        """See :class:`Prepared`. An answer keeps the draft, for whoever asks what was sent."""
+        self._draft.body = NO_BODY
 
 
 def _timeouts(draft: Draft) -> Mapping[str, float | None] | None:

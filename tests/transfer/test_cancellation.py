@@ -444,7 +444,7 @@ class Failing:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clean-up has hardly any time."""
-    for module in (_session, upload, sources, workers):
+    for module in (_session, multipart, upload, sources, workers):
         monkeypatch.setattr(module, "GRACE", 0.01)
 
 

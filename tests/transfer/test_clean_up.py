@@ -24,7 +24,7 @@ from handtruck import _session
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import S3Error
 from handtruck.protocol import parts
-from handtruck.transfer import multipart, sources, workers
+from handtruck.transfer import multipart, sources, upload, workers
 from tests.transfer.checkpoints import InlineThreads
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
@@ -161,7 +161,7 @@ async def one_upload(
 def outcome(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, first: str, *, source: Path | None = None, **arguments: Any
 ) -> Outcome:
-    for module in (_session, upload, sources, workers):
+    for module in (_session, multipart, upload, sources, workers):
         monkeypatch.setattr(module, "GRACE", 5.0 * loop.second)
     result = loop.run(partial(one_upload, first, loop.second, source, **arguments))
     assert isinstance(result, Outcome)

@@ -291,6 +291,17 @@ async def test_a_file_is_written_to_in_a_thread() -> None:
     assert threading.get_ident() not in seen
 
 
+async def test_what_fits_into_a_part_costs_one_request() -> None:
+    """Found: two, because a reader opens with less than that."""
+    async with store() as (s3, tiny):
+        body = bytes(300_000)
+        tiny.put("b/k", body)
+        sink = Writer()
+        await get(s3, sink, part_size=len(body))
+        assert sink.taken == body
+        assert tiny.names == ["GetObject"]
+
+
 async def test_takers_by_themselves() -> None:
     limiter = anyio.CapacityLimiter(1)
 
