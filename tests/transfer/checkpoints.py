@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 from collections.abc import Coroutine
 from contextlib import asynccontextmanager, contextmanager
@@ -96,13 +97,18 @@ class Trial:
 
 @contextmanager
 def swept() -> Iterator[None]:
-    """Make the collection of garbage after every run cheap: what is here already is not looked at again."""
+    """Make many runs of the same cheap. Coverage is not measured, which would take as long again.
+
+    Garbage is collected after every run: what is here already is not looked at again, by this sweep or a later one.
+    """
     gc.collect()
     gc.freeze()
+    tracer = sys.gettrace()
+    sys.settrace(None)
     try:
         yield
     finally:
-        gc.unfreeze()
+        sys.settrace(tracer)
 
 
 When: TypeAlias = "Callable[[Callable[[], object]], Awaitable[None]]"
