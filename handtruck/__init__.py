@@ -9,14 +9,18 @@ from importlib.metadata import version as _version
 from .client import S3Client
 from .client.groups import Transfers
 from .models import (
+    SSEKMS,
+    SSES3,
     AwsObjectMeta,
     DownloadResult,
     MultipartUploadInfo,
     ObjectPage,
     PartInfo,
     Progress,
+    SSECustomer,
     UploadResult,
 )
+from .protocol.options import CannedACL, DeleteOptions, ReadOptions, RetentionMode, StorageClass, WriteOptions
 from .transfer.many import Transfer
 from .transfer.reader import ObjectReader
 from .transfer.stream import ObjectStream
@@ -26,7 +30,11 @@ from .transport import Transport
 __version__ = _version("handtruck")
 
 __all__ = (
+    "SSEKMS",
+    "SSES3",
     "AwsObjectMeta",
+    "CannedACL",
+    "DeleteOptions",
     "DownloadResult",
     "MultipartUploadInfo",
     "ObjectPage",
@@ -35,10 +43,15 @@ __all__ = (
     "ObjectWriter",
     "PartInfo",
     "Progress",
+    "ReadOptions",
+    "RetentionMode",
     "S3Client",
+    "SSECustomer",
+    "StorageClass",
     "Transfer",
     "Transfers",
     "Transport",
     "UploadResult",
+    "WriteOptions",
     "__version__",
 )

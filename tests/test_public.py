@@ -15,6 +15,8 @@ from handtruck import S3Client, credentials, errors
 def test_names_of_the_package() -> None:
     assert sorted(handtruck.__all__) == [
         "AwsObjectMeta",
+        "CannedACL",
+        "DeleteOptions",
         "DownloadResult",
         "MultipartUploadInfo",
         "ObjectPage",
@@ -23,11 +25,18 @@ def test_names_of_the_package() -> None:
         "ObjectWriter",
         "PartInfo",
         "Progress",
+        "ReadOptions",
+        "RetentionMode",
         "S3Client",
+        "SSECustomer",
+        "SSEKMS",
+        "SSES3",
+        "StorageClass",
         "Transfer",
         "Transfers",
         "Transport",
         "UploadResult",
+        "WriteOptions",
         "__version__",
     ]
     assert all(hasattr(handtruck, name) for name in handtruck.__all__)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from httpx._types import TimeoutTypes
 
-    from ..protocol.address import Query
+    from ..protocol.address import Endpoint, Query
     from ..protocol.operations import Headers
 
 ObjectName: TypeAlias = "str | PathLike[str]"
@@ -70,6 +70,54 @@ def headers_of(headers: HeaderTypes | None) -> Headers:
         return ()
     items = headers.items() if isinstance(headers, Mapping) else headers
     return tuple(_header(name, value) for name, value in items)
+
+
+def merged(headers: HeaderTypes | None, options: Headers, endpoint: Endpoint) -> Headers:
+    """The caller's headers, and those that options stand for.
+
+    Raises:
+        UsageError: see :func:`headers_of`; or something is said twice, or a key would travel in the clear.
+    """
+    given = headers_of(headers)
+    names = {name.lower() for name, _ in given}
+    for name, _ in options:
+        if name.lower() in names:
+            raise UsageError(f"the header {name} is given twice: in headers= and by an option")
+        if name.endswith("-customer-key") and not endpoint.private:
+            raise UsageError(f"SSECustomer: its key would travel in the clear to {endpoint.origin}; use https")
+    return (*given, *options)
+
+
+def range_of(byte_range: object, name: str = "byte_range") -> tuple[int, int | None] | None:
+    """Bytes ``[start, stop)`` that are wanted, at least one; ``stop`` None: to the end.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if byte_range is None:
+        return None
+    match byte_range:
+        case (int(start), None) if start >= 0:
+            return start, None
+        case (int(start), int(stop)) if 0 <= start < stop:
+            return start, stop
+    raise UsageError(f"{name} must be (start, stop) with 0 <= start < stop, or (start, None), not {byte_range!r}")
+
+
+def ranges_of(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges of bytes; they may be empty.
+
+    Raises:
+        UsageError: one of them is something else.
+    """
+    found = []
+    for each in ranges:
+        match each:
+            case (int(start), int(stop)) if 0 <= start <= stop:
+                found.append((start, stop))
+            case _:
+                raise UsageError(f"a range must be (start, stop) with 0 <= start <= stop, not {each!r}")
+    return tuple(found)
 
 
 def _header(name: object, value: object) -> tuple[str, str]:

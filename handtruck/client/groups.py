@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from ..protocol.parts import DEFAULT_PART_SIZE
 from ..transfer.many import Many
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from httpx._types import TimeoutTypes
 
     from ..models import DownloadResult, UploadResult
+    from ..protocol.options import ReadOptions, WriteOptions
     from ..transfer.many import OnError, Transfer
     from ..transfer.progress import ProgressCallback
     from . import S3Client
@@ -53,6 +54,7 @@ class Transfers(Many):
         resume: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> Transfer[UploadResult]:
         """Queue an upload; arguments, cost, memory and errors are those of :meth:`handtruck.S3Client.upload`.
 
@@ -72,6 +74,7 @@ class Transfers(Many):
             resume=resume,
             progress=progress,
             timeout=timeout,
+            **options,
         )
         return self._queue("upload", arguments.object_name(object_name), work)
 
@@ -87,6 +90,7 @@ class Transfers(Many):
         fsync: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> Transfer[DownloadResult]:
         """Queue a download; arguments, cost, memory and errors are those of :meth:`handtruck.S3Client.download`.
 
@@ -106,6 +110,7 @@ class Transfers(Many):
             fsync=fsync,
             progress=progress,
             timeout=timeout,
+            **options,
         )
         return self._queue("download", arguments.object_name(object_name), work)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from .._body import BytesBody, flat
 from .._session import Options
 from .._tasks import isolated
 from ..errors import UsageError
 from ..protocol import operations
-from ..protocol.parts import MIB
+from ..protocol.options import delete_request
+from ..protocol.parts import MIB, range_header
 from ..transfer import jobs
 from ..transfer.sources import BytesLike, is_bytes
 from . import arguments
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
     from httpx._types import TimeoutTypes
 
+    from ..protocol.options import DeleteOptions, ReadOptions, WriteOptions
     from .arguments import HeaderTypes, ObjectName, ParamTypes
 
 Content: TypeAlias = str | BytesLike | Iterable[BytesLike] | AsyncIterable[BytesLike] | None
@@ -81,17 +83,36 @@ class HttpMethods(Family):
             raise UsageError(f"the content must be text or bytes, not {type(content).__name__}")
         return await self._session.bytes_body(flat(content), payload_hash)
 
+    def _reading_by(
+        self,
+        headers: HeaderTypes | None,
+        params: ParamTypes | None,
+        options: ReadOptions,
+        byte_range: tuple[int, int | None] | None = None,
+    ) -> tuple[HeaderTypes | None, ParamTypes | None]:
+        """Headers and parameters with all that the options stand for; untouched where there are none."""
+        if options:
+            headers, query = self._reading(headers, options)
+            params = [*arguments.query_of(params), *query] if query else params
+        wanted = arguments.range_of(byte_range)
+        if wanted is not None:
+            headers = arguments.merged(headers, (("Range", range_header(*wanted)),), self._session.endpoint)
+        return headers, params
+
     async def get(
         self,
         object_name: ObjectName,
         *,
+        byte_range: tuple[int, int | None] | None = None,
         headers: HeaderTypes | None = None,
         params: ParamTypes | None = None,
         content_sha256: str | None = None,
         timeout: TimeoutTypes | None = None,
         extensions: dict[str, object] | None = None,
+        **options: Unpack[ReadOptions],
     ) -> httpx.Response:
         """Read a whole object into memory (GetObject). Arguments and errors: :meth:`request`."""
+        headers, params = self._reading_by(headers, params, options, byte_range)
         return await self.request(
             "GET", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
         )
@@ -105,8 +126,10 @@ class HttpMethods(Family):
         content_sha256: str | None = None,
         timeout: TimeoutTypes | None = None,
         extensions: dict[str, object] | None = None,
+        **options: Unpack[ReadOptions],
     ) -> httpx.Response:
         """Read an object's headers (HeadObject). Arguments and errors: :meth:`request`."""
+        headers, params = self._reading_by(headers, params, options)
         return await self.request(
             "HEAD", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
         )
@@ -120,8 +143,13 @@ class HttpMethods(Family):
         content_sha256: str | None = None,
         timeout: TimeoutTypes | None = None,
         extensions: dict[str, object] | None = None,
+        **options: Unpack[DeleteOptions],
     ) -> httpx.Response:
         """Delete an object (DeleteObject); 204 even if there was none. Arguments and errors: :meth:`request`."""
+        if options:
+            more, query = delete_request(options)
+            headers = arguments.merged(headers, more, self._session.endpoint)
+            params = [*arguments.query_of(params), *query]
         return await self.request(
             "DELETE", object_name, headers, params, None, content_sha256, timeout=timeout, extensions=extensions
         )
@@ -152,6 +180,7 @@ class HttpMethods(Family):
         content_sha256: str | None = None,
         timeout: TimeoutTypes | None = None,
         extensions: dict[str, object] | None = None,
+        **options: Unpack[WriteOptions],
     ) -> httpx.Response:
         """Write an object (PutObject) from text, bytes or an iterable of bytes.
 
@@ -169,9 +198,10 @@ class HttpMethods(Family):
             OutcomeUnknown: the answer to the last step of a multipart upload was lost.
             Exception: whatever the iterable raises; nothing is stored.
         """
+        sent = self._writing(headers, options) if options else headers
         if content is None or isinstance(content, str) or is_bytes(content):
             return await self.request(
-                "PUT", object_name, headers, params, content, content_sha256, timeout=timeout, extensions=extensions
+                "PUT", object_name, sent, params, content, content_sha256, timeout=timeout, extensions=extensions
             )
         return await isolated(
             partial(
@@ -180,7 +210,7 @@ class HttpMethods(Family):
                 self._locate(object_name),
                 content,
                 query=arguments.query_of(params),
-                headers=arguments.headers_of(headers),
+                headers=arguments.headers_of(sent),
                 payload_hash=arguments.payload_hash(content_sha256),
                 options=Options(timeout=arguments.timeout_of(timeout), extensions=extensions),
             )
@@ -195,6 +225,7 @@ class HttpMethods(Family):
         chunk_size: int = MIB,
         content_sha256: str | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> httpx.Response:
         """Write a file of up to 5 GiB as one request (PutObject); its name suggests the Content-Type.
 
@@ -208,6 +239,7 @@ class HttpMethods(Family):
             chunk_size: bytes read, and kept in memory, at a time.
             content_sha256: see :meth:`request`.
             timeout: see :meth:`request`.
+            options: of the object and of the request: :class:`~handtruck.WriteOptions`.
 
         Raises:
             OSError: the file cannot be read.
@@ -224,7 +256,7 @@ class HttpMethods(Family):
                 self._session,
                 self._locate(object_name),
                 path,
-                headers=arguments.with_content_type(arguments.headers_of(headers), path.name),
+                headers=arguments.with_content_type(self._writing(headers, options), path.name),
                 payload_hash=arguments.payload_hash(content_sha256),
                 chunk_size=chunk_size,
                 timeout=arguments.timeout_of(timeout),

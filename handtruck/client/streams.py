@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
 
 from .._session import Options
 from .._tasks import isolated
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from httpx._types import TimeoutTypes
 
+    from ..protocol.options import ReadOptions, WriteOptions
     from ..transfer.progress import ProgressCallback
     from .arguments import HeaderTypes, ObjectName
 
@@ -41,6 +42,7 @@ class StreamMethods(Family):
         workers_count: int = 4,
         part_tries: int = 3,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> ObjectReader: ...
 
     @overload
@@ -56,6 +58,7 @@ class StreamMethods(Family):
         calculate_content_sha256: bool = True,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> ObjectWriter: ...
 
     def open(
@@ -70,6 +73,7 @@ class StreamMethods(Family):
         calculate_content_sha256: bool | None = None,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: object,
     ) -> ObjectReader | ObjectWriter:
         """Open an object like a file, for reading (``rb``) or for writing it anew (``wb``), in an ``async with`` block.
 
@@ -105,6 +109,7 @@ class StreamMethods(Family):
                 unsigned.
             progress: writing: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
+            options: :class:`~handtruck.ReadOptions`, or :class:`~handtruck.WriteOptions`.
 
         Raises:
             UsageError: an argument is wrong, or belongs to the other mode.
@@ -112,34 +117,35 @@ class StreamMethods(Family):
             PreconditionFailed: in a read: the object was replaced meanwhile.
             OutcomeUnknown: at the end of a block that wrote: the answer to the last step was lost.
         """
-        location, sent = self._locate(object_name), arguments.headers_of(headers)
-        options = Options(timeout=arguments.timeout_of(timeout))
+        location, sending = self._locate(object_name), Options(timeout=arguments.timeout_of(timeout))
         if mode == "rb":
             for name, value in (("calculate_content_sha256", calculate_content_sha256), ("progress", progress)):
                 if value is not None:
                     raise UsageError(f'{name}= belongs to mode "wb"')
+            sent, query = self._reading(headers, cast("ReadOptions", options))
             return ObjectReader(
                 self._session,
                 ReadPlan(
                     location=location,
                     headers=sent,
+                    query=query,
                     part_size=part_size,
                     workers=workers_count,
                     tries=part_tries,
-                    options=options,
+                    options=sending,
                 ),
             )
         if mode != "wb":
             raise UsageError(f'mode must be "rb" or "wb", not {mode!r}')
         plan = UploadPlan(
             location=location,
-            headers=sent,
+            headers=self._writing(headers, cast("WriteOptions", options)),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count,
             tries=part_tries,
             hashed=calculate_content_sha256 is not False,
-            options=options,
+            options=sending,
         )
         plan.check()
         return ObjectWriter(self._session, plan, progress)
@@ -151,6 +157,7 @@ class StreamMethods(Family):
         byte_range: tuple[int, int | None] | None = None,
         headers: HeaderTypes | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> ObjectStream:
         """Read an object, or a part of it, as one answer (GetObject), in an ``async with`` block.
 
@@ -174,6 +181,7 @@ class StreamMethods(Family):
             byte_range: bytes ``[start, stop)``; ``(start, None)`` to the end. A ``stop`` behind the end is the end.
             headers: see :meth:`request` (not Range itself).
             timeout: httpx's stall timeouts; seconds.
+            options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
 
         Raises:
             UsageError: an argument is wrong.
@@ -182,10 +190,10 @@ class StreamMethods(Family):
             ConnectionFailed: there was no answer; or, in a read, it broke off.
             InvalidResponse: its answer makes no sense; the Range header was ignored.
         """
-        options = Options(timeout=arguments.timeout_of(timeout))
-        return ObjectStream(
-            self._session, self._locate(object_name), arguments.headers_of(headers), byte_range, options
-        )
+        sent, query = self._reading(headers, options)
+        sending = Options(timeout=arguments.timeout_of(timeout))
+        wanted = arguments.range_of(byte_range)
+        return ObjectStream(self._session, self._locate(object_name), sent, wanted, sending, query)
 
     async def get_ranges(
         self,
@@ -196,6 +204,7 @@ class StreamMethods(Family):
         workers_count: int = 8,
         headers: HeaderTypes | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> list[bytes]:
         """Read many ranges of an object into memory, all of one version, in few requests; gives them in your order.
 
@@ -213,6 +222,7 @@ class StreamMethods(Family):
             workers_count: requests on their way at once.
             headers: sent with every request (not Range itself).
             timeout: httpx's stall timeouts; seconds.
+            options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
 
         Raises:
             UsageError: an argument is wrong.
@@ -223,10 +233,12 @@ class StreamMethods(Family):
                 needed, and without a strong ETag nothing ties them together.
             ConnectionFailed: there was no answer, or it broke off, and further attempts did not help.
         """
+        sent, query = self._reading(headers, options)
         plan = RangesPlan(
             location=self._locate(object_name),
-            headers=arguments.headers_of(headers),
-            ranges=tuple((start, stop) for start, stop in ranges),
+            headers=sent,
+            query=query,
+            ranges=arguments.ranges_of(ranges),
             gap=gap,
             workers=workers_count,
             options=Options(timeout=arguments.timeout_of(timeout)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 
 from .._session import Options
 from .._tasks import isolated
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from httpx._types import TimeoutTypes
 
     from ..models import DownloadResult, UploadResult
+    from ..protocol.options import ReadOptions, WriteOptions
     from ..transfer.progress import ProgressCallback
     from ..transfer.sinks import Sink
     from ..transfer.sources import BytesLike
@@ -53,6 +54,7 @@ class TransferMethods(Family):
         resume: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> UploadResult:
         """Write an object from a file, bytes or a stream: what fits into one part as a single PUT, more in parts.
 
@@ -76,6 +78,7 @@ class TransferMethods(Family):
                 (a condition does not hold). Parts that are left are billed until then. Paths only.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
+            options: of the object and of the request: :class:`~handtruck.WriteOptions`.
 
         Raises:
             OSError: the file cannot be read; or, with ``resume``, the record cannot be written.
@@ -87,7 +90,7 @@ class TransferMethods(Family):
         path = Path(source) if isinstance(source, (str, PathLike)) else None
         if resume and path is None:
             raise UsageError("resume=True needs a file's path: only a file can be read again in another process")
-        given = arguments.headers_of(headers)
+        given = self._writing(headers, options)
         plan = jobs.UploadPlan(
             location=self._locate(object_name),
             headers=given if path is None else arguments.with_content_type(given, path.name),
@@ -115,6 +118,7 @@ class TransferMethods(Family):
         fsync: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> DownloadResult:
         """Fetch an object into a file or a stream: what fits into one part by one request, more by ranges at once.
 
@@ -138,6 +142,7 @@ class TransferMethods(Family):
                 moment. Paths only.
             progress: called with a :class:`~handtruck.Progress` after every write.
             timeout: httpx's stall timeouts; seconds.
+            options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
 
         Raises:
             OSError: the file cannot be written.
@@ -146,9 +151,11 @@ class TransferMethods(Family):
             UsageError: see :meth:`put_multipart`; or another download is resuming this target.
             S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
         """
+        sent, query = self._reading(headers, options)
         plan = jobs.DownloadPlan(
             location=self._locate(object_name),
-            headers=arguments.headers_of(headers),
+            headers=sent,
+            query=query,
             step=part_size,
             workers=workers_count,
             tries=self._session.max_attempts,
@@ -178,6 +185,7 @@ class TransferMethods(Family):
         grow_parts: bool = True,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> UploadResult:
         """Write an object from an iterable of bytes of any length, several parts at a time.
 
@@ -200,6 +208,7 @@ class TransferMethods(Family):
             grow_parts: let parts double every 1 000, so that 10 000 are always enough. Some servers want equal ones.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
+            options: of the object and of the request: :class:`~handtruck.WriteOptions`.
 
         Raises:
             UsageError: an argument is wrong, or there are no credentials.
@@ -213,7 +222,7 @@ class TransferMethods(Family):
         """
         plan = jobs.UploadPlan(
             location=self._locate(object_name),
-            headers=arguments.headers_of(headers),
+            headers=self._writing(headers, options),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count if max_size is None else max_size,
@@ -238,6 +247,7 @@ class TransferMethods(Family):
         calculate_content_sha256: bool = True,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[WriteOptions],
     ) -> UploadResult:
         """Write an object from a file, several parts at a time; the file's name suggests the Content-Type.
 
@@ -255,6 +265,7 @@ class TransferMethods(Family):
             calculate_content_sha256: see :meth:`put_multipart`.
             progress: see :meth:`put_multipart`.
             timeout: see :meth:`put_multipart`.
+            options: see :meth:`put_multipart`.
 
         Raises:
             OSError: the file cannot be read.
@@ -266,7 +277,7 @@ class TransferMethods(Family):
         path = Path(arguments.object_name(object_name) if file_path is None else file_path)
         plan = jobs.UploadPlan(
             location=self._locate(object_name),
-            headers=arguments.with_content_type(arguments.headers_of(headers), path.name),
+            headers=arguments.with_content_type(self._writing(headers, options), path.name),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count if max_size is None else max_size,
@@ -289,6 +300,7 @@ class TransferMethods(Family):
         buffer_size: int = 2 * MIB,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
+        **options: Unpack[ReadOptions],
     ) -> DownloadResult:
         """Fetch an object into a file, several ranges at a time, all of one version of the object.
 
@@ -305,6 +317,7 @@ class TransferMethods(Family):
             buffer_size: bytes a worker collects before it writes them.
             progress: called with a :class:`~handtruck.Progress` after every write; once for an empty object.
             timeout: httpx's stall timeouts; seconds.
+            options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
 
         Raises:
             OSError: the file cannot be written.
@@ -314,9 +327,11 @@ class TransferMethods(Family):
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/range-get-olap.html
         """
+        sent, query = self._reading(headers, options)
         plan = jobs.DownloadPlan(
             location=self._locate(object_name),
-            headers=arguments.headers_of(headers),
+            headers=sent,
+            query=query,
             step=range_step,
             workers=workers_count,
             tries=range_get_tries,

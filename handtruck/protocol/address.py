@@ -35,6 +35,7 @@ _AWS_HOST: Final = re.compile(
     r"(?:(?P<bucket>.+)\.)?s3(?:-fips|-accelerate)?(?:\.dualstack)?"
     r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?"
 )
+_LOOPBACK: Final = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|::1")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-_.~/]*")
 _WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
 
@@ -77,6 +78,11 @@ class Endpoint:
     def secure(self) -> bool:
         """The road is https."""
         return self.origin.startswith("https:")
+
+    @property
+    def private(self) -> bool:
+        """Nobody listens: the road is https, or does not leave this machine."""
+        return self.secure or _LOOPBACK.fullmatch(urlsplit(self.origin).hostname or "") is not None
 
     @property
     def authority(self) -> str:

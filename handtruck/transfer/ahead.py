@@ -19,7 +19,7 @@ from .stream import check_object
 if TYPE_CHECKING:
     import httpx
 
-    from ..protocol.address import Location
+    from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .buffers import Buffers
 
@@ -37,7 +37,7 @@ class ReadPlan:
         part_size: bytes a request asks for at most.
         workers: requests on their way, and parts in memory, at once.
         tries: attempts for each.
-        opening: bytes that entering asks for, before anybody has read.
+        opening: bytes that entering asks for, before anybody has read; None: :data:`OPENING`.
     """
 
     location: Location
@@ -45,7 +45,8 @@ class ReadPlan:
     part_size: int
     workers: int
     tries: int
-    opening: int = OPENING
+    opening: int | None = None
+    query: Query = ()
     options: Options = PLAIN
 
     def check(self) -> None:

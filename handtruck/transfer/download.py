@@ -28,6 +28,7 @@ from .._session import PLAIN, Options, Session
 from .._tasks import in_thread
 from ..errors import InvalidResponse, PreconditionFailed, UsageError
 from ..models import DownloadResult
+from ..protocol.address import wire_query
 from ..protocol.checksums import same_etag
 from ..protocol.parts import plan_ranges
 from .buffers import Buffers
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from ..protocol.address import Location
+    from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .fetch import Destination, Version
     from .files import FileSink, StagedTarget
@@ -72,6 +73,7 @@ class DownloadPlan:
     block: int
     resume: bool = False
     durable: bool = False
+    query: Query = ()
     options: Options = PLAIN
 
     def wants(self, etag: str) -> bool:
@@ -120,7 +122,8 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
 
 def _target(session: Session, plan: DownloadPlan, path: Path) -> StagedTarget:
     if plan.resume:
-        return PartialTarget(path, session.endpoint.origin + plan.location.path, durable=plan.durable)
+        version = f"?{wire_query(plan.query)}" if plan.query else ""
+        return PartialTarget(path, session.endpoint.origin + plan.location.path + version, durable=plan.durable)
     return AtomicTarget(path)
 
 
@@ -159,6 +162,7 @@ class Download:
             session=session,
             location=plan.location,
             headers=plan.headers,
+            query=plan.query,
             options=replace(plan.options, attempts=plan.tries),
         )
         self._here: tuple[Range, ...] = ()

@@ -27,7 +27,7 @@ from .progress import CallbackFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..protocol.address import Location
+    from ..protocol.address import Location, Query
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
     from .buffers import Buffers
@@ -112,7 +112,7 @@ class Remote:
     """An object that is fetched, in one or many requests.
 
     Attributes:
-        headers: sent with every request.
+        headers, query: sent with every request.
         options: with the number of attempts.
         whole: its bytes may come as one answer, whatever was asked for; else that is :class:`NotInRanges`.
         alone: one range is all that is wanted, so that nothing needs to be tied to it.
@@ -121,6 +121,7 @@ class Remote:
     session: Session
     location: Location
     headers: Headers = ()
+    query: Query = ()
     options: Options = PLAIN
     whole: bool = True
     alone: bool = False
@@ -206,7 +207,7 @@ class Fetch:
         if version.pinned and version.etag is not None and self.stop is not None:
             headers = [(name, value) for name, value in headers if name.lower() != "if-match"]
             headers.append(("If-Match", version.etag))
-        return operations.get_object(remote.location, tuple(headers))
+        return operations.get_object(remote.location, tuple(headers), remote.query)
 
     async def receive(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
         """Take what the answer brings, if it is an answer to the question."""

@@ -176,6 +176,7 @@ async def download_stream(
     ahead = ReadPlan(
         location=plan.location,
         headers=plan.headers,
+        query=plan.query,
         part_size=plan.step,
         workers=plan.workers,
         tries=plan.tries,

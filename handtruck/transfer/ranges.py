@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from io import BytesIO
 
-    from ..protocol.address import Location
+    from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
 
 LARGEST: Final = DEFAULT_PART_SIZE
@@ -48,6 +48,7 @@ class RangesPlan:
     ranges: tuple[tuple[int, int], ...]
     gap: int
     workers: int
+    query: Query = ()
     options: Options = PLAIN
 
     def check(self) -> None:
@@ -56,9 +57,6 @@ class RangesPlan:
         Raises:
             UsageError.
         """
-        for start, stop in self.ranges:
-            if not 0 <= start <= stop:
-                raise UsageError(f"a range must be (start, stop) with 0 <= start <= stop, not {(start, stop)}")
         if (size := sum(stop - start for start, stop in self.ranges)) > _MOST:
             raise UsageError(f"{size} bytes do not fit into memory; a range ends where the object does, not behind it")
         if self.gap < 0:
@@ -113,6 +111,7 @@ class _Ranges:
             session=session,
             location=plan.location,
             headers=plan.headers,
+            query=plan.query,
             options=plan.options,
             whole=False,
             alone=len(self._requests) == 1,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .._session import Options, Session
-    from ..protocol.address import Location
+    from ..protocol.address import Location, Query
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
 
@@ -128,10 +128,9 @@ class ObjectStream(ObjectFacts):
         headers: Headers,
         byte_range: tuple[int, int | None] | None,
         options: Options,
+        query: Query = (),
     ) -> None:
         start, stop = (0, None) if byte_range is None else byte_range
-        if start < 0 or (stop is not None and stop <= start):
-            raise UsageError(f"byte_range must be (start, stop) with 0 <= start < stop, or None, not {byte_range}")
         check_object(location, headers, "use byte_range=")
         self.start: int = start
         self.stop: int | None = stop
@@ -140,6 +139,7 @@ class ObjectStream(ObjectFacts):
         self._session = session
         self._location = location
         self._sent = headers
+        self._query = query
         self._options = options
         self._doing = f"GetObject {location} at {session.endpoint.authority}"
         self._companions = Companions()
@@ -216,7 +216,7 @@ class ObjectStream(ObjectFacts):
         headers = self._sent
         if ranged and (self.start or self._most is not None):
             headers = (*headers, ("Range", range_header(self.start, self._most)))
-        operation = operations.get_object(self._location, headers)
+        operation = operations.get_object(self._location, headers, self._query)
         await self._session.exchange(lambda: operation, self._receive, options=self._options)
 
     async def _receive(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .ahead import Piece, ReadAhead
+from .ahead import OPENING, Piece, ReadAhead
 from .companions import cut_off
 from .fetch import Fetch, NotInRanges, Remote, Version
 from .stream import ObjectStream
@@ -56,6 +56,7 @@ class Window:
             session=session,
             location=plan.location,
             headers=plan.headers,
+            query=plan.query,
             options=replace(plan.options, attempts=plan.tries),
             whole=False,
         )
@@ -66,7 +67,7 @@ class Window:
         self._companions = companions
         self._news = news
         self._ahead = ReadAhead(plan.part_size)
-        self._opening = plan.opening
+        self._opening = OPENING if plan.opening is None else plan.opening
         self._pieces: deque[Piece] = deque()
         self._asked = 0
         self._single = False
@@ -197,7 +198,7 @@ class Flow:
 
     def __init__(self, session: Session, plan: ReadPlan, memory: Memory, companions: Companions, news: News) -> None:
         options = replace(plan.options, attempts=plan.tries)
-        self._stream = ObjectStream(session, plan.location, plan.headers, None, options)
+        self._stream = ObjectStream(session, plan.location, plan.headers, None, options, plan.query)
         self._part_size = plan.part_size
         self._memory = memory
         self._companions = companions

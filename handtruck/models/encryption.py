@@ -1,0 +1,71 @@
+"""How S3 encrypts what it keeps. Keys are never printed, pickled or logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Never, TypeAlias
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEY_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SSES3:
+    """With keys that S3 itself keeps (AES-256). Free; AWS does it anyway where nothing else is asked for.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingServerSideEncryption.html
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SSEKMS:
+    """With a key of the Key Management Service. Each request to it is billed, and so is each that S3 makes for us.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+
+    Attributes:
+        key_id: id, ARN or alias of the key; None: the account's own for S3.
+        context: pairs that must be given again to decrypt; not printed. They are no secret to S3: it logs them.
+        bucket_key: let S3 use one data key for many objects of the bucket, which costs fewer requests to the service.
+        dual_layer: encrypt twice (``aws:kms:dsse``).
+    """
+
+    key_id: str | None = None
+    context: Mapping[str, str] | None = field(default=None, repr=False)
+    bucket_key: bool | None = None
+    dual_layer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SSECustomer:
+    """With a key of your own (SSE-C), which S3 forgets with the answer: without it the object is lost.
+
+    Every request that reads or writes the object carries the key, so it is refused over http, but to this machine.
+    To print it shows no key; to pickle or copy it is an error.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
+
+    Attributes:
+        key: 32 bytes.
+
+    Raises:
+        UsageError: the key has another length.
+    """
+
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        key: object = self.key
+        if not (isinstance(key, bytes) and len(key) == _KEY_SIZE):
+            raise UsageError(f"the key of SSECustomer must be {_KEY_SIZE} bytes")
+
+    def __reduce_ex__(self, _: object) -> Never:
+        raise TypeError("the key of SSECustomer does not leave this process: it cannot be pickled or copied")
+
+
+Encryption: TypeAlias = SSES3 | SSEKMS | SSECustomer
+"""How an object is to be encrypted."""
