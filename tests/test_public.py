@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -117,7 +118,16 @@ def test_methods_of_the_client() -> None:
 def test_parameters_of_0_2_0_are_still_there(method: str, parameters: str) -> None:
     signature = inspect.signature(getattr(S3Client, method))
     assert set(parameters.split()) <= set(signature.parameters)
-    assert not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
+def test_keywords_have_names_and_types() -> None:
+    """What many methods take in common is a TypedDict, unpacked; whatever else is spelled out."""
+    for name in (name for name in dir(S3Client) if not name.startswith("_")):
+        method = getattr(S3Client, name)
+        for each in [method, *typing.get_overloads(method)] if callable(method) else []:
+            found = [p for p in inspect.signature(each).parameters.values() if p.kind is p.VAR_KEYWORD]
+            told_by_overloads = each is method and bool(typing.get_overloads(method))
+            assert told_by_overloads or all(str(p.annotation).startswith("Unpack[") for p in found), name
 
 
 def test_parameters_of_the_client() -> None:
