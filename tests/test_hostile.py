@@ -357,7 +357,8 @@ async def test_a_conditional_complete_is_not_sent_again_and_head_decides() -> No
 
 
 async def test_mutation_conditional_writes_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.protocol.operations.objects.is_conditional", lambda _: False)
+    for family in ("objects", "multipart"):
+        monkeypatch.setattr(f"handtruck.protocol.operations.{family}.is_conditional", lambda _: False)
     with pytest.raises((*GOES_RED, HandtruckError)):
         await check_a_conditional_complete_is_not_sent_again()
     with pytest.raises((*GOES_RED, HandtruckError)):
