@@ -6,6 +6,7 @@ them, once in each xdist worker. ``--through=httpx`` takes httpx's own road in p
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from contextlib import ExitStack
@@ -50,6 +51,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Expect failures where only our own transport can keep a promise."""
     roads.expect_failures(config, items)
+
+
+def pytest_collection_finish() -> None:
+    """Some tests collect garbage again and again; what is here by now, a hundred modules and their tests, stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

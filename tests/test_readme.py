@@ -39,6 +39,7 @@ SNIPPETS: Final = re.findall(r"```python\n(.*?)```", README.read_text() + TRANSF
 QUICKSTART: Final = next(s for s in SNIPPETS if "anyio.run(" in s)
 BIG: Final = bytes(range(256)) * (80 * 1024)  # 20 MiB: three parts
 
+STAGED: Final[set[str]] = set()
 SERVERS = pytest.mark.parametrize("server", ["rgw", "rclone"], indirect=True)
 
 
@@ -83,7 +84,9 @@ def world(
             witness.create_bucket(bucket)
     witness.put("bucket", "key", b"value")
     witness.put("bucket", "prefix/1", b"one")
-    witness.put("dump", "bigfile.csv", BIG)
+    if server.url not in STAGED:  # it is only read
+        witness.put("dump", "bigfile.csv", BIG)
+        STAGED.add(server.url)
     (tmp_path / "file").write_bytes(b"some text")
     (tmp_path / "big.bin").write_bytes(BIG)
     (tmp_path / "test").mkdir()

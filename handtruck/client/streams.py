@@ -102,7 +102,8 @@ class StreamMethods(Family):
             object_name: the object.
             mode: ``rb`` or ``wb``.
             headers: reading: sent with every request (not Range itself); writing: of the object.
-            part_size: bytes a request asks for, or brings, at most; writing: 5 MiB to 5 GiB, growing every 1 000.
+            part_size: bytes a request asks for, or brings, at most; writing: 5 MiB to 5 GiB, growing from part 5 001
+                on.
             workers_count: parts on their way, and in memory, at once.
             part_tries: how often a part is asked for, or sent, before it fails.
             calculate_content_sha256: writing: hash every part, and let S3 check it (the default); False sends them

@@ -205,7 +205,8 @@ class TransferMethods(Family):
             max_size: parts in memory at once, those waiting and those being sent. Default: ``workers_count``.
             part_upload_tries: how often a part is sent before it fails the upload.
             calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
-            grow_parts: let parts double every 1 000, so that 10 000 are always enough. Some servers want equal ones.
+            grow_parts: let parts double every 500 from the 5 000th on, so that 10 000 are always enough. Some servers
+                want equal ones.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
             options: of the object and of the request: :class:`~handtruck.WriteOptions`.

@@ -22,7 +22,8 @@ MAX_PARTS: Final = 10_000
 DEFAULT_PART_SIZE: Final = 8 * MIB
 """78 GiB in 10 000 parts before parts must grow; eight workers hold 64 MiB. The default of boto3 and the CLI too."""
 
-_TIER: Final = 1_000
+_EQUAL: Final = 5_000
+_TIER: Final = 500
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.IGNORECASE | re.ASCII)
 
@@ -119,7 +120,8 @@ def _start(request: tuple[int, int]) -> int:
 def growing_part_size(number: int, part_size: int, *, grow: bool = True) -> int:
     """How large part ``number`` of a source of unknown length is to be.
 
-    It doubles every 1 000 parts, so that 10 000 parts of at first 5 MiB hold 5 TB, and small objects never pay.
+    The first 5 000 are equal, then it doubles every 500: so 10 000 parts of at first 5 MiB hold 5 TB, and with parts
+    of 8 MiB nobody pays for that, in memory, before 39 GiB.
 
     Raises:
         UsageError: there is no such part: S3 takes 10 000.
@@ -129,7 +131,8 @@ def growing_part_size(number: int, part_size: int, *, grow: bool = True) -> int:
             f"the source is longer than {MAX_PARTS} parts of {part_size} bytes; use a larger part_size"
             + ("" if grow else ", or let parts grow")
         )
-    return min(part_size << ((number - 1) // _TIER), MAX_PART_SIZE) if grow else part_size
+    doublings = (number - 1 - _EQUAL) // _TIER + 1 if grow and number > _EQUAL else 0
+    return min(part_size << doublings, MAX_PART_SIZE)
 
 
 def range_header(start: int, stop: int | None) -> str:

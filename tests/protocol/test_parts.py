@@ -107,9 +107,9 @@ def test_growing_parts_of_five_mib_hold_five_terabytes() -> None:
     sizes = [parts.growing_part_size(number, MIN_PART_SIZE) for number in range(1, MAX_PARTS + 1)]
     assert sum(sizes) >= 5 * 10**12
     assert sizes == sorted(sizes)
-    assert sizes[:1_000] == [MIN_PART_SIZE] * 1_000
-    assert sizes[1_000] == 2 * MIN_PART_SIZE
-    assert sizes[-1] == 512 * MIN_PART_SIZE
+    assert sizes[:5_000] == [MIN_PART_SIZE] * 5_000
+    assert sizes[5_000:5_501] == [2 * MIN_PART_SIZE] * 500 + [4 * MIN_PART_SIZE]
+    assert sizes[-1] == MAX_PART_SIZE
 
 
 @DETERMINISTIC

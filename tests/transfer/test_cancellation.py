@@ -700,21 +700,22 @@ async def test_closing_a_client(
     Found: a native cancellation got through the shield.
     """
     wrong: list[int] = []
-    for at in count(1):
-        s3 = MemoryS3()
+    with swept():
+        for at in count(1):
+            s3 = MemoryS3()
 
-        async def make(_: object, s3: MemoryS3 = s3) -> senders.Sender:
-            return senders.ClientSender(httpx.AsyncClient(transport=s3, trust_env=False), owned=True)
+            async def make(_: object, s3: MemoryS3 = s3) -> senders.Sender:
+                return senders.ClientSender(httpx.AsyncClient(transport=s3, trust_env=False), owned=True)
 
-        async def job() -> None:
-            async with handtruck.S3Client("http://s3.test", credentials=StaticCredentials("id", "key")) as client:
-                await client.get(OBJECT)
+            async def job() -> None:
+                async with handtruck.S3Client("http://s3.test", credentials=StaticCredentials("id", "key")) as client:
+                    await client.get(OBJECT)
 
-        monkeypatch.setattr(senders.OwnSender, "_make", make)
-        trial = await run(job, at=at, way=way)
-        if not trial.fired:
-            break
-        wrong += [at] if s3.connected and not s3.closed else []
+            monkeypatch.setattr(senders.OwnSender, "_make", make)
+            trial = await run(job, at=at, way=way)
+            if not trial.fired:
+                break
+            wrong += [at] if s3.connected and not s3.closed else []
     assert not wrong
 
 
