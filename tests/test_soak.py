@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.servers.model import Server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def large_rgw() -> Iterator[Server]:
-    """A gateway with room for 16 GiB."""
+    """A gateway with room for 16 GiB: a new one each time, because what is deleted stays in memory for hours."""
     with ceph.start(16 << 30) as server:
         yield server
 
