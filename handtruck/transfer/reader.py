@@ -90,13 +90,15 @@ class ObjectReader(ObjectFacts):
     async def _begin(self) -> Supply:
         common = self._session, self._plan, self._memory, self._companions, self._news
         supply: Supply = Window(*common)
+        self._supply = supply
         try:
-            self._supply = supply
             await supply.open()
         except NotInRanges:
             supply.close()
-            supply = self._supply = Flow(*common)
-            await supply.open()
+        else:
+            return supply
+        supply = self._supply = Flow(*common)  # outside, so that its errors do not begin with that one
+        await supply.open()
         return supply
 
     async def _leave(self, error: BaseException | None) -> None:
@@ -212,6 +214,8 @@ class ObjectReader(ObjectFacts):
         """Copy the next bytes; the position moves when all of them are there."""
         begin, left = self._position, wanted
         await checkpoint()
+        if self._supply is None or self._closed:  # for who wants nothing, too
+            raise UsageError(_CLOSED)
         try:
             while left:
                 view = (await self._some(left))[:left]

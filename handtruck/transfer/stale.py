@@ -65,6 +65,7 @@ class _Sweep:
     stale: list[MultipartUploadInfo]
     aborted: set[MultipartUploadInfo] = field(default_factory=set)
     refused: list[BaseException] = field(default_factory=list)
+    untold: int = 0
 
     async def run(self) -> tuple[MultipartUploadInfo, ...]:
         try:
@@ -93,12 +94,14 @@ class _Sweep:
         except S3Error as error:
             if error.status >= 500 or isinstance(error, Throttled):
                 raise
-            self.refused.append(error)
+            if len(self.refused) < _TOLD:
+                self.refused.append(error)
+            else:
+                self.untold += 1
             return
         self.aborted.add(upload)
 
     def _explain(self, error: Exception) -> None:
-        told, untold = self.refused[: _TOLD - 1], len(self.refused[_TOLD - 1 :])
-        notes = [f"also: {untold} more refusals"] if untold else []
+        notes = [f"also: {self.untold} more refusals"] if self.untold else []
         notes.append(f"handtruck: {len(self.aborted)} of {len(self.stale)} stale uploads were aborted")
-        add_notes(error, told, notes)
+        add_notes(error, [*self.refused], notes)
