@@ -29,7 +29,8 @@ from handtruck.errors import (
     Throttled,
     TransferTimeout,
 )
-from handtruck.models import Credentials
+from handtruck.models import Credentials, ObjectPage
+from handtruck.protocol import documents
 from handtruck.protocol.retry import Outcome
 from tests.scripted import (
     RESET,
@@ -1321,6 +1322,20 @@ async def test_a_page_that_makes_no_sense_does_not_end_a_listing_quietly(body: b
         assert len(await anext(pages)) == 1
         with pytest.raises(InvalidResponse, match="ListObjectsV2 b"):
             await anext(pages)
+
+
+async def test_mutation_what_makes_no_sense_is_an_empty_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = documents.parse_listed_objects
+
+    def lenient(body: bytes) -> documents.ListedPage:
+        try:
+            return right(body)
+        except InvalidResponse:
+            return documents.ListedPage(page=ObjectPage(), token=None)
+
+    monkeypatch.setattr(documents, "parse_listed_objects", lenient)
+    with pytest.raises(StopAsyncIteration):  # the listing just ends
+        await test_a_page_that_makes_no_sense_does_not_end_a_listing_quietly(b"<ListBucketResult>")
 
 
 async def test_a_page_that_broke_off_is_asked_for_again() -> None:

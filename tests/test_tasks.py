@@ -119,6 +119,18 @@ async def test_others_are_its_notes() -> None:
     assert caught.value.__notes__ == ["also: KeyError: 'second'"]
 
 
+async def test_mutation_a_group_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handtruck._tasks._loudest", lambda errors: errors)
+    with pytest.raises(BaseExceptionGroup):  # and no ValueError
+        await test_an_error_of_the_body()
+
+
+async def test_mutation_others_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handtruck._tasks.add_notes", lambda *_: None)
+    with pytest.raises(AttributeError, match="__notes__"):
+        await test_others_are_its_notes()
+
+
 async def test_notes_of_all_levels_come_out() -> None:
     """Found: those of inner errors, and of inner cancellations, were lost on the way."""
     with pytest.raises(ValueError, match="the first") as caught:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from handtruck.errors import NotFound, S3Error, SourceChanged
+from handtruck.transfer.files import SourceFile
 from handtruck.transfer.multipart import MultipartUpload
 from tests.conformance.support import PART, SEVERAL, connect, content, file_with
 
@@ -105,7 +106,7 @@ async def test_a_callback_that_raises(s3: S3Client, bucket: str, witness: Witnes
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-async def test_a_file_that_changes(s3: S3Client, bucket: str, witness: Witness, tmp_path: Path) -> None:
+async def check_a_file_that_changes(s3: S3Client, bucket: str, witness: Witness, tmp_path: Path) -> None:
     source = file_with(tmp_path / "source", content(SEVERAL))
 
     def grow(progress: Progress) -> None:
@@ -115,6 +116,18 @@ async def test_a_file_that_changes(s3: S3Client, bucket: str, witness: Witness, 
     with pytest.raises(SourceChanged, match="source changed"):
         await s3.put_file_multipart(f"{bucket}/key", source, part_size=PART, progress=grow)
     assert (witness.keys(bucket), witness.uploads(bucket)) == ([], [])
+
+
+async def test_a_file_that_changes(s3: S3Client, bucket: str, witness: Witness, tmp_path: Path) -> None:
+    await check_a_file_that_changes(s3, bucket, witness, tmp_path)
+
+
+async def test_mutation_nobody_looks_at_the_file_again(
+    s3: S3Client, bucket: str, witness: Witness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SourceFile, "check_unchanged", lambda _: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        await check_a_file_that_changes(s3, bucket, witness, tmp_path)
 
 
 async def test_an_upload_that_somebody_else_aborts(
