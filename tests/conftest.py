@@ -55,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Some tests collect garbage again and again; what is here by now, a hundred modules and their tests, stays."""
+    import hypothesis  # noqa: F401 - its first import asks who refers to what, which is not told of frozen objects
+
     gc.collect()
     gc.freeze()
 
