@@ -6,6 +6,7 @@ moved again: at most what its workers had in hand.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +48,10 @@ def mine(anyio_backend: Any) -> int:
 
 async def killed_at(road: Road, direction: str, at: int, arguments: list[str]) -> bool:
     """Run a transfer in a process of its own and kill it at a byte count; False: it was done before."""
-    process = await anyio.open_process([sys.executable, "-m", "tests.transfer.killed", *arguments], stderr=None)
+    # What is killed saves no coverage, so that none needs to be measured.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    command = [sys.executable, "-m", "tests.transfer.killed", *arguments]
+    process = await anyio.open_process(command, stderr=None, env=environment)
     async with process:
 
         def kill() -> None:
