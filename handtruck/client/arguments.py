@@ -40,6 +40,7 @@ _OURS: Final = frozenset(
         "x-amz-security-token",
     }
 )
+_SSE: Final = "x-amz-server-side-encryption"
 _TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -79,12 +80,33 @@ def merged(headers: HeaderTypes | None, options: Headers, endpoint: Endpoint) ->
         UsageError: see :func:`headers_of`; or something is said twice, or a key would travel in the clear.
     """
     given = headers_of(headers)
-    names = {name.lower() for name, _ in given}
+    if given:
+        said = {_subject(name): name for name, _ in given}
+        for name, _ in options:
+            if _subject(name) in said:
+                raise UsageError(f"given twice: in headers= as {said[_subject(name)]}, and by the option for {name}")
+    if not endpoint.private and any(name.lower().endswith("-customer-key") for name, _ in options):
+        raise UsageError(f"SSECustomer: its key would travel in the clear to {endpoint.origin}; use https")
+    return (*given, *options)
+
+
+def _subject(header: str) -> str:
+    """What a header speaks of: those of encryption all of the same."""
+    name = header.lower()
+    return _SSE if name.startswith(_SSE) else name
+
+
+def merged_query(params: ParamTypes | None, options: Query) -> Query:
+    """The caller's query parameters, and those that options stand for.
+
+    Raises:
+        UsageError: see :func:`query_of`; or something is said twice.
+    """
+    given = query_of(params)
+    names = {name for name, _ in given}
     for name, _ in options:
-        if name.lower() in names:
-            raise UsageError(f"the header {name} is given twice: in headers= and by an option")
-        if name.endswith("-customer-key") and not endpoint.private:
-            raise UsageError(f"SSECustomer: its key would travel in the clear to {endpoint.origin}; use https")
+        if name in names:
+            raise UsageError(f"the query parameter {name} is given twice: in params= and by an option")
     return (*given, *options)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..errors import UsageError
 from ..protocol import options
+from ..protocol.checksums import ALGORITHM_HEADER, of_a_body
 from . import arguments
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from ..protocol.operations import Headers
     from ..protocol.options import ReadOptions, WriteOptions
     from .arguments import HeaderTypes, ObjectName
+
+_KEPT: Final = frozenset({"retention_mode", "legal_hold"})
 
 
 class Family:
@@ -28,6 +32,24 @@ class Family:
         if not given:
             return arguments.headers_of(headers)
         return arguments.merged(headers, options.write_headers(given), self._session.endpoint)
+
+    def _sending(self, headers: HeaderTypes | None, given: WriteOptions, location: Location) -> Headers:
+        """All headers of a request, or an upload, that brings an object's bytes along.
+
+        On AWS with a checksum, where nothing is said of one. Elsewhere servers refuse, ignore or garble it; but what is
+        to be kept (a retention, a legal hold) nobody takes without.
+
+        Raises:
+            UsageError: two of them are given.
+        """
+        sent = self._writing(headers, given)
+        if "checksum" in given or self._session.endpoint.aws or not _KEPT.isdisjoint(given):
+            said = of_a_body(sent)
+            if len(said) > 1 and given.get("checksum") is not None:
+                raise UsageError(f"checksum= is given, and in headers= {' and '.join(said[:-1])}: leave one out")
+            if not said and "checksum" not in given and location.key and location.bucket:
+                return (*sent, (ALGORITHM_HEADER, "CRC32"))
+        return sent
 
     def _reading(self, headers: HeaderTypes | None, given: ReadOptions) -> tuple[Headers, Query]:
         """All headers of a request that reads, and its query parameters."""

@@ -2,27 +2,52 @@
 
 They are dictionaries with named, typed keys, so that every method that writes takes the same ones, and every method
 that reads. What S3 has no meaning for is refused here, before anything is sent; nothing is ever left out silently.
+How a value looks in a header: :mod:`handtruck.protocol.fields`.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from hashlib import md5
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
-from urllib.parse import quote
+from collections.abc import Callable, Mapping  # noqa: TC003 - for typing.get_type_hints(), as the next ones
+from datetime import datetime  # noqa: TC003
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict, get_args
 
 from ..errors import UsageError
-from ..models.encryption import SSEKMS, SSES3, SSECustomer
+from ..models.checksums import ChecksumAlgorithm  # noqa: TC001
+from ..models.encryption import Encryption, SSECustomer  # noqa: TC001
+from ..models.objects import RetentionMode
+from . import fields
+from .checksums import ALGORITHM_HEADER
+from .crc import named
+from .fields import check_tags, customer_key_headers, encode_tags, http_date, metadata_headers
 
 if TYPE_CHECKING:
-    from ..models.encryption import Encryption
     from .address import Query
     from .operations.base import Headers
+
+__all__ = (
+    "AttributesOptions",
+    "CannedACL",
+    "CommonOptions",
+    "DeleteOptions",
+    "PartsOptions",
+    "ReadOptions",
+    "RetentionMode",
+    "RetentionOptions",
+    "StorageClass",
+    "VersionOptions",
+    "WriteOptions",
+    "check_tags",
+    "common_headers",
+    "customer_key_headers",
+    "delete_request",
+    "encode_tags",
+    "http_date",
+    "metadata_headers",
+    "parts_headers",
+    "read_request",
+    "version_request",
+    "write_headers",
+)
 
 CannedACL: TypeAlias = Literal[
     "private",
@@ -52,9 +77,6 @@ StorageClass: TypeAlias = Literal[
 ]
 """S3's storage classes; servers of other makers have their own, so that any text is taken."""
 
-RetentionMode: TypeAlias = Literal["GOVERNANCE", "COMPLIANCE"]
-"""Who may shorten a retention: those with the permission to; or nobody, the account's owner included."""
-
 
 class CommonOptions(TypedDict, total=False):
     """What every call takes.
@@ -82,11 +104,16 @@ class WriteOptions(CommonOptions, total=False):
         acl: a ready-made access control list. Buckets that enforce their owner (AWS's default) refuse them.
         sse: how it is encrypted: :class:`~handtruck.SSES3`, :class:`~handtruck.SSEKMS` or
             :class:`~handtruck.SSECustomer`.
-        if_match: only over a version with this ETag.
-        if_none_match: ``"*"``: only if there is no such object.
+        if_match: only over a version with this ETag; else PreconditionFailed.
+        if_none_match: ``"*"``: only if there is no such object; else PreconditionFailed. Of an upload in parts both are
+            checked when it is completed, and not by every server.
         retention_mode, retain_until: the version cannot be deleted before then (needs a bucket with object lock);
-            time-zone aware. ``COMPLIANCE`` can be undone by nobody, and is paid for until the end.
+            time-zone aware. ``COMPLIANCE`` can be undone by nobody, and is paid for until the end. S3 takes neither
+            this nor a hold without a checksum: ``CRC32``, where ``checksum`` does not say which.
         legal_hold: the version cannot be deleted while it is held.
+        checksum: S3 compares what it gets with it, part by part, and keeps it (of the whole object, if it is a CRC).
+            ``CRC32C`` and ``CRC64NVME`` need the extra ``handtruck[checksums]``. Not given: ``CRC32`` on AWS, none
+            elsewhere, because some servers refuse or ignore them. None: none.
     """
 
     content_type: str
@@ -106,6 +133,7 @@ class WriteOptions(CommonOptions, total=False):
     retention_mode: RetentionMode
     retain_until: datetime
     legal_hold: bool
+    checksum: ChecksumAlgorithm | None
 
 
 class ReadOptions(CommonOptions, total=False):
@@ -136,6 +164,46 @@ class ReadOptions(CommonOptions, total=False):
     response_expires: datetime
 
 
+class VersionOptions(CommonOptions, total=False):
+    """What calls take that read or write what belongs to an object: its tags, locks, access control list.
+
+    Keys:
+        version_id: of this version of it, and not of the latest.
+    """
+
+    version_id: str
+
+
+class AttributesOptions(VersionOptions, total=False):
+    """What :meth:`~handtruck.S3Client.get_object_attributes` takes.
+
+    Keys:
+        sse: the :class:`~handtruck.SSECustomer` the object was written with.
+    """
+
+    sse: SSECustomer
+
+
+class RetentionOptions(VersionOptions, total=False):
+    """What :meth:`~handtruck.S3Client.put_object_retention` takes.
+
+    Keys:
+        bypass_governance: whether a retention in governance mode may be shortened or removed.
+    """
+
+    bypass_governance: bool
+
+
+class PartsOptions(CommonOptions, total=False):
+    """What :meth:`~handtruck.S3Client.list_parts` takes.
+
+    Keys:
+        sse: the :class:`~handtruck.SSECustomer` of the upload; S3 wants it where parts have checksums.
+    """
+
+    sse: SSECustomer
+
+
 class DeleteOptions(CommonOptions, total=False):
     """What :meth:`~handtruck.S3Client.delete` takes.
 
@@ -152,39 +220,72 @@ class DeleteOptions(CommonOptions, total=False):
     bypass_governance: bool
 
 
-_TEXT: Final = {
-    "content_type": "Content-Type",
-    "cache_control": "Cache-Control",
-    "content_disposition": "Content-Disposition",
-    "content_encoding": "Content-Encoding",
-    "content_language": "Content-Language",
-    "website_redirect_location": "x-amz-website-redirect-location",
-    "storage_class": "x-amz-storage-class",
-    "acl": "x-amz-acl",
-    "if_match": "If-Match",
-    "if_none_match": "If-None-Match",
-    "retention_mode": "x-amz-object-lock-mode",
-    "expected_bucket_owner": "x-amz-expected-bucket-owner",
-    "mfa": "x-amz-mfa",
+class DeleteManyOptions(CommonOptions, total=False):
+    """What :meth:`~handtruck.S3Client.delete_objects` and :meth:`~handtruck.S3Client.delete_prefix` take.
+
+    Keys:
+        mfa, bypass_governance: see :class:`DeleteOptions`; said of every object.
+    """
+
+    mfa: str
+    bypass_governance: bool
+
+
+def _header(name: str, made: Callable[[str, object], str] = fields.text) -> Callable[[str, object], Headers]:
+    return lambda option, value: ((name, made(option, value)),)
+
+
+def _one_of(name: str, choices: object) -> Callable[[str, object], Headers]:
+    return _header(name, lambda option, value: fields.one_of(option, value, get_args(choices)))
+
+
+def _if_true(name: str, said: str) -> Callable[[str, object], Headers]:
+    return lambda option, value: ((name, said),) if fields.flag(option, value) else ()
+
+
+def _tags(_: str, value: object) -> Headers:
+    encoded = encode_tags(value)
+    return (("x-amz-tagging", encoded),) if encoded else ()
+
+
+_HEADERS: Final[Mapping[str, Callable[[str, object], Headers]]] = {
+    "acl": _one_of("x-amz-acl", CannedACL),
+    "bypass_governance": _if_true("x-amz-bypass-governance-retention", "true"),
+    "cache_control": _header("Cache-Control"),
+    "checksum": lambda _, value: () if value is None else ((ALGORITHM_HEADER, named(value)),),
+    "content_disposition": _header("Content-Disposition"),
+    "content_encoding": _header("Content-Encoding"),
+    "content_language": _header("Content-Language"),
+    "content_type": _header("Content-Type"),
+    "expected_bucket_owner": _header("x-amz-expected-bucket-owner"),
+    "expires": _header("Expires", http_date),
+    "if_match": _header("If-Match"),
+    "if_modified_since": _header("If-Modified-Since", http_date),
+    "if_none_match": _header("If-None-Match"),
+    "if_unmodified_since": _header("If-Unmodified-Since", http_date),
+    "legal_hold": _header(
+        "x-amz-object-lock-legal-hold", lambda option, value: "ON" if fields.flag(option, value) else "OFF"
+    ),
+    "metadata": lambda _, value: metadata_headers(value),
+    "mfa": _header("x-amz-mfa"),
+    "request_payer": _if_true("x-amz-request-payer", "requester"),
+    "retain_until": _header("x-amz-object-lock-retain-until-date", fields.iso_date),
+    "retention_mode": _one_of("x-amz-object-lock-mode", RetentionMode),
+    "sse": lambda _, value: fields.encryption_headers(value),
+    "storage_class": _header("x-amz-storage-class"),
+    "tags": _tags,
+    "website_redirect_location": _header("x-amz-website-redirect-location"),
 }
-_DATES: Final = {
-    "expires": "Expires",
-    "if_modified_since": "If-Modified-Since",
-    "if_unmodified_since": "If-Unmodified-Since",
+_OF_READS: Final = {**_HEADERS, "sse": lambda _, value: customer_key_headers(value)}
+_QUERY: Final[Mapping[str, tuple[str, Callable[[str, object], str]]]] = {
+    "version_id": ("versionId", fields.words),
+    "response_cache_control": ("response-cache-control", fields.words),
+    "response_content_disposition": ("response-content-disposition", fields.words),
+    "response_content_encoding": ("response-content-encoding", fields.words),
+    "response_content_language": ("response-content-language", fields.words),
+    "response_content_type": ("response-content-type", fields.words),
+    "response_expires": ("response-expires", http_date),
 }
-_QUERY: Final = {
-    "version_id": "versionId",
-    "response_cache_control": "response-cache-control",
-    "response_content_disposition": "response-content-disposition",
-    "response_content_encoding": "response-content-encoding",
-    "response_content_language": "response-content-language",
-    "response_content_type": "response-content-type",
-    "response_expires": "response-expires",
-}
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_MOST_TAGS: Final = 10
-_LONGEST_TAG: Final = (128, 256)
-_MOST_METADATA: Final = 2048
 
 
 def write_headers(options: WriteOptions) -> Headers:
@@ -193,6 +294,8 @@ def write_headers(options: WriteOptions) -> Headers:
     Raises:
         UsageError: an option is unknown, of the wrong type, or nothing that S3 can keep.
     """
+    if ("retention_mode" in options) != ("retain_until" in options):
+        raise UsageError("retention_mode= and retain_until= go together")
     return _headers(options, WriteOptions)
 
 
@@ -202,7 +305,16 @@ def read_request(options: ReadOptions) -> tuple[Headers, Query]:
     Raises:
         UsageError: see :func:`write_headers`.
     """
-    return _headers(options, ReadOptions), _query(options)
+    return _headers(options, ReadOptions, _OF_READS), _query(options)
+
+
+def parts_headers(options: PartsOptions) -> Headers:
+    """The headers that say so.
+
+    Raises:
+        UsageError: see :func:`write_headers`.
+    """
+    return _headers(options, PartsOptions, _OF_READS)
 
 
 def delete_request(options: DeleteOptions) -> tuple[Headers, Query]:
@@ -214,6 +326,24 @@ def delete_request(options: DeleteOptions) -> tuple[Headers, Query]:
     return _headers(options, DeleteOptions), _query(options)
 
 
+def version_request(options: Mapping[str, object], kind: type = VersionOptions) -> tuple[Headers, Query]:
+    """The headers and the query parameters that say so; ``kind``: which options there are.
+
+    Raises:
+        UsageError: see :func:`write_headers`.
+    """
+    return _headers(options, kind, _OF_READS), _query(options)
+
+
+def delete_many_headers(options: DeleteManyOptions) -> Headers:
+    """The headers that say so.
+
+    Raises:
+        UsageError: see :func:`write_headers`.
+    """
+    return _headers(options, DeleteManyOptions)
+
+
 def common_headers(options: CommonOptions) -> Headers:
     """The headers that say so.
 
@@ -223,179 +353,18 @@ def common_headers(options: CommonOptions) -> Headers:
     return _headers(options, CommonOptions)
 
 
-def customer_key_headers(sse: SSECustomer, *, copy_source: bool = False) -> Headers:
-    """The three headers of a key of the caller's own; of the object that is copied they have other names."""
-    prefix = f"x-amz-{'copy-source-' if copy_source else ''}server-side-encryption-customer-"
-    digest = md5(sse.key).digest()  # noqa: S324 - S3's choice
-    return (
-        (f"{prefix}algorithm", "AES256"),
-        (f"{prefix}key", b64encode(sse.key).decode()),
-        (f"{prefix}key-MD5", b64encode(digest).decode()),
-    )
-
-
-def metadata_headers(metadata: Mapping[str, str]) -> Headers:
-    """``x-amz-meta-…``.
-
-    Raises:
-        UsageError: it cannot travel in headers, or is more than S3 keeps.
-    """
-    if not isinstance(metadata, Mapping):
-        raise UsageError(f"metadata must be a mapping of names to texts, not {type(metadata).__name__}")
-    seen: dict[str, str] = {}
-    size = 0
-    pairs: Iterable[tuple[object, str]] = metadata.items()
-    for name, value in pairs:
-        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
-            raise UsageError(f"metadata: {name!r} cannot be the name of a header")
-        if name.lower() in seen:
-            raise UsageError(f"metadata: S3 lowers names, and {seen[name.lower()]!r} and {name!r} are the same then")
-        seen[name.lower()] = name
-        size += len(name) + len(_text(f"metadata: the value of {name!r}", value))
-    if size > _MOST_METADATA:
-        raise UsageError(f"metadata: {size} bytes of names and values, and S3 keeps {_MOST_METADATA}")
-    return tuple((f"x-amz-meta-{name}", value) for name, value in metadata.items())
-
-
-def encode_tags(tags: Mapping[str, str]) -> str:
-    """As ``x-amz-tagging`` carries them: a query string.
-
-    Raises:
-        UsageError: see :func:`check_tags`.
-    """
-    check_tags(tags)
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in tags.items())
-
-
-def check_tags(tags: Mapping[str, str], *, most: int = _MOST_TAGS) -> None:
-    """Refuse what S3 does not keep.
-
-    Raises:
-        UsageError: there are too many, or one is too long, or no text.
-    """
-    if not isinstance(tags, Mapping):
-        raise UsageError(f"tags must be a mapping of names to texts, not {type(tags).__name__}")
-    if len(tags) > most:
-        raise UsageError(f"{len(tags)} tags, and S3 keeps {most}")
-    pairs: Iterable[tuple[object, object]] = tags.items()
-    for tag in pairs:
-        for what, text, longest in zip(("name", "value"), tag, _LONGEST_TAG, strict=True):
-            if not (isinstance(text, str) and len(text) <= longest and (text or what == "value")):
-                raise UsageError(f"the {what} of a tag must be text of at most {longest} characters, not {text!r:.60}")
-
-
-def http_date(name: str, time: datetime) -> str:
-    """A point in time as HTTP writes it (RFC 9110), in whole seconds.
-
-    Raises:
-        UsageError: it is none, or has no time zone.
-    """
-    return format_datetime(_aware(name, time).astimezone(UTC), usegmt=True)
-
-
-def _headers(options: Mapping[str, object], kind: type) -> Headers:
+def _headers(
+    options: Mapping[str, object], kind: type, made_by: Mapping[str, Callable[[str, object], Headers]] = _HEADERS
+) -> Headers:
     headers: list[tuple[str, str]] = []
     for name, value in options.items():
         if name not in kind.__annotations__:
             raise UsageError(f"there is no option {name!r} here, but {', '.join(sorted(kind.__annotations__))}")
         if name not in _QUERY:
-            headers += _header(name, value)
-    if ("retention_mode" in options) != ("retain_until" in options):
-        raise UsageError("retention_mode= and retain_until= go together")
+            headers += made_by[name](name, value)
     return tuple(headers)
-
-
-def _header(name: str, value: object) -> Headers:
-    if name in _TEXT:
-        return ((_TEXT[name], _text(name, value)),)
-    if name in _DATES:
-        return ((_DATES[name], http_date(name, _aware(name, value))),)
-    return _OTHERS[name](name, value)
 
 
 def _query(options: Mapping[str, object]) -> Query:
-    return tuple(
-        (_QUERY[name], http_date(name, value) if isinstance(value, datetime) else _text(name, value, ascii_only=False))
-        for name, value in options.items()
-        if name in _QUERY
-    )
-
-
-def _text(name: str, value: object, *, ascii_only: bool = True) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be text, not {type(value).__name__}")
-    if ascii_only and not (value.isascii() and value.isprintable() and value == value.strip()):
-        raise UsageError(f"{name} must be printable ASCII without blanks around it; encode it (RFC 2047, or base64)")
-    return value
-
-
-def _aware(name: str, value: object) -> datetime:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise UsageError(f"{name} must be a datetime with a time zone, not {value!r}")
-    return value
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} must be True or False, not {value!r}")
-    return value
-
-
-def _metadata(_: str, value: object) -> Headers:
-    return metadata_headers(value)  # type: ignore[arg-type]  # it looks for itself
-
-
-def _tags(_: str, value: object) -> Headers:
-    encoded = encode_tags(value)  # type: ignore[arg-type]  # it looks for itself
-    return (("x-amz-tagging", encoded),) if encoded else ()
-
-
-def _encryption(_: str, value: object) -> Headers:
-    match value:
-        case SSES3():
-            return (("x-amz-server-side-encryption", "AES256"),)
-        case SSEKMS():
-            return _kms(value)
-        case SSECustomer():
-            return customer_key_headers(value)
-    raise UsageError(f"sse must be SSES3(), SSEKMS(…) or SSECustomer(…), not {type(value).__name__}")
-
-
-def _kms(sse: SSEKMS) -> Headers:
-    headers = [("x-amz-server-side-encryption", "aws:kms:dsse" if sse.dual_layer else "aws:kms")]
-    if sse.key_id is not None:
-        headers.append(("x-amz-server-side-encryption-aws-kms-key-id", _text("key_id", sse.key_id)))
-    if sse.context is not None:
-        context = json.dumps(dict(sse.context)).encode()
-        headers.append(("x-amz-server-side-encryption-context", b64encode(context).decode()))
-    if sse.bucket_key is not None:
-        headers.append(("x-amz-server-side-encryption-bucket-key-enabled", str(sse.bucket_key).lower()))
-    return tuple(headers)
-
-
-def _retain_until(name: str, value: object) -> Headers:
-    time = _aware(name, value).astimezone(UTC).isoformat(timespec="milliseconds")
-    return (("x-amz-object-lock-retain-until-date", time.replace("+00:00", "Z")),)
-
-
-def _legal_hold(name: str, value: object) -> Headers:
-    return (("x-amz-object-lock-legal-hold", "ON" if _flag(name, value) else "OFF"),)
-
-
-def _request_payer(name: str, value: object) -> Headers:
-    return (("x-amz-request-payer", "requester"),) if _flag(name, value) else ()
-
-
-def _bypass(name: str, value: object) -> Headers:
-    return (("x-amz-bypass-governance-retention", "true"),) if _flag(name, value) else ()
-
-
-_OTHERS: Final = {
-    "metadata": _metadata,
-    "tags": _tags,
-    "sse": _encryption,
-    "retain_until": _retain_until,
-    "legal_hold": _legal_hold,
-    "request_payer": _request_payer,
-    "bypass_governance": _bypass,
-}
+    known = ((_QUERY[name], name, value) for name, value in options.items() if name in _QUERY)
+    return tuple((parameter, made(name, value)) for (parameter, made), name, value in known)
