@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,3 +43,58 @@ class ObjectPage(list[AwsObjectMeta]):
     def __init__(self, objects: Iterable[AwsObjectMeta] = (), common_prefixes: Iterable[str] = ()) -> None:
         super().__init__(objects)
         self.common_prefixes: tuple[str, ...] = tuple(common_prefixes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectVersion:
+    """One version of an object, or a marker that hides it. What the server left out is None.
+
+    Attributes:
+        key: the whole key, decoded.
+        version_id: the version; ``"null"`` for one that was written while the bucket kept no versions.
+        is_latest: who asks for the key without a version gets this one (or 404, where it is a delete marker).
+        is_delete_marker: no object: it hides the versions below it. Size, ETag and storage class are None.
+        size: bytes.
+        etag: as the server sent it, quotes included where it sent quotes; an opaque validator, seldom an MD5.
+        last_modified: time-zone aware.
+        storage_class: ``STANDARD`` …, where the server says.
+        owner: the owner's id, where the server says.
+    """
+
+    key: str
+    version_id: str | None = None
+    is_latest: bool = False
+    is_delete_marker: bool = False
+    size: int | None = None
+    etag: str | None = None
+    last_modified: datetime | None = None
+    storage_class: str | None = None
+    owner: str | None = None
+
+
+class VersionPage(list[ObjectVersion]):
+    """One page of a listing of versions: a list of :class:`ObjectVersion` that carries the page's prefixes too.
+
+    Attributes:
+        common_prefixes: what the delimiter folded together, decoded; empty without a delimiter.
+    """
+
+    __slots__ = ("common_prefixes",)
+
+    def __init__(self, versions: Iterable[ObjectVersion] = (), common_prefixes: Iterable[str] = ()) -> None:
+        super().__init__(versions)
+        self.common_prefixes: tuple[str, ...] = tuple(common_prefixes)
+
+
+class Folder(NamedTuple):
+    """What a walk finds at one prefix, as :func:`os.walk` finds it in a directory: three things to unpack.
+
+    Attributes:
+        prefix: where it is.
+        prefixes: the prefixes one step below it, whole. What is taken out of this list is not walked.
+        objects: those directly at it. One whose key *is* the prefix (a folder's marker) is among them.
+    """
+
+    prefix: str
+    prefixes: list[str]
+    objects: list[AwsObjectMeta]

@@ -1,4 +1,4 @@
-"""Listings of a bucket's objects."""
+"""Listings of a bucket's objects, and of their versions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidResponse
-from ...models import AwsObjectMeta, ObjectPage
+from ...models import AwsObjectMeta, ObjectPage, ObjectVersion, VersionPage
 from ..contents import FIELDS, Row, is_marker, take_contents
-from .xml import decoder_of, expect_masked, integer, time_of
+from .xml import MASK, NO_XML, decoder_of, expect_masked, integer, need, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +21,19 @@ class ListedPage:
 
     page: ObjectPage
     token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedVersions:
+    """One answer of ListObjectVersions.
+
+    Attributes:
+        page: versions and delete markers, in the server's order.
+        next: the key marker and the version id marker (may be empty) of the next page; None: this was the last.
+    """
+
+    page: VersionPage
+    next: tuple[str, str] | None
 
 
 def parse_listed_objects(body: bytes) -> ListedPage:
@@ -60,3 +73,57 @@ def _objects(rows: Iterable[Row], decode: Callable[[str], str]) -> Iterator[AwsO
             storage_class=storage_class or None,
             owner=owner or None,
         )
+
+
+def parse_listed_versions(body: bytes) -> ListedVersions:
+    """One page of ListObjectVersions.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+    """
+    root, masked = expect_masked(body, "ListVersionsResult")
+    decode = decoder_of(root, masked)
+    found = [element for element in root if element.tag in ("Version", "DeleteMarker")]
+    versions = [_version(element, decode) for element in found]
+    prefixes = [prefix.findtext("Prefix") or "" for prefix in root.iterfind("CommonPrefixes")]
+    page = VersionPage(versions, map(decode, prefixes))
+    if root.findtext("IsTruncated") != "true":
+        return ListedVersions(page=page, next=None)
+    # As the page spells them, and what they are; the last first: that is where the next page mostly begins.
+    spelled = [
+        (need(element, "Key"), one.key, one.version_id or "") for element, one in zip(found, versions, strict=True)
+    ]
+    spelled += [(text, prefix, "") for text, prefix in zip(prefixes, page.common_prefixes, strict=True)]
+    return ListedVersions(page=page, next=_next_versions(root, spelled[::-1], decode))
+
+
+def _version(element: ET.Element, decode: Callable[[str], str]) -> ObjectVersion:
+    marker = element.tag == "DeleteMarker"
+    return ObjectVersion(
+        key=decode(need(element, "Key")),
+        version_id=element.findtext("VersionId") or None,
+        is_latest=element.findtext("IsLatest") == "true",
+        is_delete_marker=marker,
+        size=None if marker else integer(element.findtext("Size") or ""),
+        etag=None if marker else element.findtext("ETag") or None,
+        last_modified=time_of(element.findtext("LastModified") or ""),
+        storage_class=None if marker else element.findtext("StorageClass") or None,
+        owner=element.findtext("Owner/ID") or None,
+    )
+
+
+def _next_versions(
+    root: ET.Element, spelled: list[tuple[str, str, str]], decode: Callable[[str], str]
+) -> tuple[str, str]:
+    """Where the next page begins. Ceph's gateway encodes the keys and says so, but not the marker."""
+    key, version_id = root.findtext("NextKeyMarker") or "", root.findtext("NextVersionIdMarker") or ""
+    for text, name, its_version in spelled:
+        if key in ("", text, name) or (MASK in key and key == _as_masked(name)):
+            return name, version_id or its_version
+    if not key:
+        raise InvalidResponse("the listing says that it goes on, but gives no key marker")
+    return decode(key), version_id
+
+
+def _as_masked(name: str) -> str:
+    """What is left of a name that a server wrote into its XML as it is."""
+    return NO_XML.sub(MASK, name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))

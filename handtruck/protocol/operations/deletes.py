@@ -1,0 +1,119 @@
+"""Deleting objects: one, or up to 1 000 in one request."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64encode
+from collections import Counter
+from hashlib import md5
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ...models import DeletedObject, NotDeleted
+from .. import documents
+from .base import Headers, Operation, is_conditional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..address import Location
+    from ..answers import Answer
+    from ..documents import Deletions, ObjectIdentifier
+
+MOST_DELETES: Final = 1000
+"""Objects that one request may name."""
+
+T = TypeVar("T", DeletedObject, NotDeleted)
+
+
+def delete_objects(
+    bucket: Location, names: Sequence[ObjectIdentifier], headers: Headers = (), *, quiet: bool = False
+) -> Operation[Deletions]:
+    """Delete objects, each named once; gives what became of every one of them.
+
+    Idempotent: what is deleted can be deleted again (a bucket with versions may get a second marker, which hides no
+    more than the first). AWS wants a checksum of the body, many other servers its MD5: both are sent.
+    """
+    content = documents.write_deletes(names, quiet=quiet)
+    digest = md5(content, usedforsecurity=False).digest()
+    crc32 = zlib.crc32(content).to_bytes(4, "big")
+    return Operation(
+        name="DeleteObjects",
+        method="POST",
+        location=bucket,
+        query=(("delete", None),),
+        headers=(
+            ("Content-Type", "application/xml"),
+            ("Content-MD5", b64encode(digest).decode()),
+            ("x-amz-checksum-crc32", b64encode(crc32).decode()),
+            *headers,
+        ),
+        content=content,
+        error_in_200=True,
+        parse=lambda answer: _settle(names, documents.parse_deletions(answer.body), quiet=quiet),
+    )
+
+
+def delete_object(location: Location, version_id: str | None = None, headers: Headers = ()) -> Operation[DeletedObject]:
+    """Delete one object, or one version of it. Idempotent, but with a condition: see :func:`delete_objects`."""
+
+    def parse(answer: Answer) -> DeletedObject:
+        marker = answer.headers.get("x-amz-delete-marker") == "true"
+        said = answer.headers.get("x-amz-version-id") or None
+        return DeletedObject(
+            key=location.key,
+            version_id=version_id,
+            delete_marker=marker,
+            delete_marker_version_id=said if marker else None,
+        )
+
+    return Operation(
+        name="DeleteObject",
+        method="DELETE",
+        location=location,
+        query=(("versionId", version_id),) if version_id is not None else (),
+        headers=headers,
+        idempotent=not is_conditional(headers),
+        parse=parse,
+    )
+
+
+def _settle(names: Sequence[ObjectIdentifier], said: Deletions, *, quiet: bool) -> Deletions:
+    """What became of each that was asked for: an error goes before a success, and silence is an error, too.
+
+    To a quiet request silence is the success.
+    """
+    times = Counter(key for key, _ in names)
+    deleted, errors = _by_name(said.deleted), _by_name(said.errors)
+    gone: list[DeletedObject] = []
+    left: list[NotDeleted] = []
+    for key, version_id in names:
+        alone = times[key] == 1
+        error = _look_up(errors, key, version_id, alone=alone)
+        success = _look_up(deleted, key, version_id, alone=alone)
+        if error is not None:
+            left.append(NotDeleted(key=key, version_id=version_id, code=error.code, message=error.message))
+        elif success is not None or quiet:
+            marker, made = (success.delete_marker, success.delete_marker_version_id) if success else (False, None)
+            gone.append(
+                DeletedObject(key=key, version_id=version_id, delete_marker=marker, delete_marker_version_id=made)
+            )
+        else:
+            left.append(NotDeleted(key=key, version_id=version_id, message="the answer does not say what became of it"))
+    return documents.Deletions(deleted=tuple(gone), errors=tuple(left))
+
+
+def _by_name(said: Iterable[T]) -> Mapping[str, Mapping[str | None, T]]:
+    found: dict[str, dict[str | None, T]] = {}
+    for one in said:
+        found.setdefault(one.key, {})[one.version_id] = one
+    return found
+
+
+def _look_up(found: Mapping[str, Mapping[str | None, T]], key: str, version_id: str | None, *, alone: bool) -> T | None:
+    """What was said of it. A key that was asked for once may come without its version, or with one of its own."""
+    versions = found.get(key, {})
+    if version_id in versions:
+        return versions[version_id]
+    if alone and len(versions) == 1 and (version_id is None or None in versions):
+        return next(iter(versions.values()))
+    return None
