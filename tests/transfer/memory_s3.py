@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -101,6 +101,7 @@ class MemoryS3(httpx.AsyncBaseTransport):
         fault: says what is wrong with a request, before it is looked at.
         before_answer: awaited when a request was carried out, before its answer goes out.
         late: parts whose sender has gone come to light only after the next abort.
+        unconditional_copies: it takes no notice of a copy's conditions for its source.
         done: operations carried out.
         in_flight, most_in_flight: requests whose answer is not read to its end.
         answers: bodies that nobody has closed.
@@ -112,6 +113,7 @@ class MemoryS3(httpx.AsyncBaseTransport):
     fault: Callable[[Call], Fault | None] | None = None
     before_answer: Callable[[Call], Awaitable[None]] | None = None
     late: bool = False
+    unconditional_copies: bool = False
     done: Counter[str] = field(default_factory=Counter)
     calls: list[Call] = field(default_factory=list)
     in_flight: int = 0
@@ -143,7 +145,7 @@ class MemoryS3(httpx.AsyncBaseTransport):
                 raise httpx.ConnectError("nobody listens", request=request)
             body = await _receive(request, broken=fault is Fault.BROKEN)
             answer = self._carry_out(call, body, refused=fault is Fault.REFUSED)
-            await self._answering(call, body)
+            await self._answering(call)
             if fault is Fault.LOST:
                 raise httpx.ReadError("connection reset", request=request)
         except BaseException:
@@ -153,17 +155,16 @@ class MemoryS3(httpx.AsyncBaseTransport):
         self.answers.add(answer.stream)
         return httpx.Response(answer.status, headers=answer.headers, stream=answer.stream)
 
-    async def _answering(self, call: Call, body: bytes) -> None:
+    async def _answering(self, call: Call) -> None:
         try:
             await checkpoint()
             if self.before_answer is not None:
                 await self.before_answer(call)
         except BaseException:
             upload = self.uploads.get(call.query.get("uploadId", ""))
-            if self.late and call.operation == "UploadPart" and upload is not None:
-                number = int(call.query["partNumber"])
-                upload.parts.pop(number)
-                self._hidden.append((call.query["uploadId"], call.path, number, body))
+            number = int(call.query.get("partNumber", "0"))
+            if self.late and upload is not None and number in upload.parts:
+                self._hidden.append((call.query["uploadId"], call.path, number, upload.parts.pop(number)))
             raise
 
     async def aclose(self) -> None:
@@ -177,9 +178,10 @@ class MemoryS3(httpx.AsyncBaseTransport):
             name: values[0] for name, values in parse_qs(request.url.query.decode(), keep_blank_values=True).items()
         }
         resource = next((name for name in ("uploads", "uploadId") if name in query), "")
-        call = Call(
-            len(self.calls) + 1, _OPERATIONS[request.method, resource], request.url.path, query, request.headers
-        )
+        operation = _OPERATIONS[request.method, resource]
+        if "x-amz-copy-source" in request.headers:
+            operation = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}[operation]
+        call = Call(len(self.calls) + 1, operation, request.url.path, query, request.headers)
         self.calls.append(call)
         return call
 
@@ -211,10 +213,32 @@ class MemoryS3(httpx.AsyncBaseTransport):
                 self.put(call.path, body)
                 return self._reply(200, {"ETag": etag_of(body)})
             case "DeleteObject":
-                self.objects.pop(call.path, None)
-                return self._reply(204, {})
+                return self._delete_object(call)
             case _:
-                return self._get(call)
+                return self._copy_object(call) if "x-amz-copy-source" in call.headers else self._get(call)
+
+    def _delete_object(self, call: Call) -> _Reply:
+        wanted = call.headers.get("if-match")
+        if wanted is not None and self.objects.get(call.path, (b"", ""))[1] != wanted:
+            return self._error(412, "PreconditionFailed")
+        self.objects.pop(call.path, None)
+        return self._reply(204, {})
+
+    def _copy_object(self, call: Call) -> _Reply:
+        source = "/" + unquote(call.headers["x-amz-copy-source"].partition("?")[0])
+        if source not in self.objects:
+            return self._error(404, "NoSuchKey")
+        data, etag = self.objects[source]
+        if call.headers.get("x-amz-copy-source-if-match", etag) != etag and not self.unconditional_copies:
+            return self._error(412, "PreconditionFailed")
+        asked = _RANGE.fullmatch(call.headers.get("x-amz-copy-source-range", ""))
+        if call.operation == "CopyObject":
+            self.objects[call.path] = (data, etag)
+        else:
+            data = data[int(asked[1]) : int(asked[2]) + 1] if asked is not None else data
+            self.uploads[call.query["uploadId"]].parts[int(call.query["partNumber"])] = data
+        root = "CopyObjectResult" if call.operation == "CopyObject" else "CopyPartResult"
+        return self._reply(200, {}, f" \n <{root}><ETag>{etag_of(data)}</ETag></{root}>".encode())
 
     def _create(self, call: Call) -> _Reply:
         upload_id = f"upload-{next(self._ids)}"

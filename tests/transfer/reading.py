@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import anyio.from_thread
-import anyio.to_thread
+from anyio.lowlevel import checkpoint
 
-from handtruck.errors import HandtruckError
-from tests.transfer.checkpoints import InlineThreads
-from tests.transfer.test_cancellation import Job, World, left_behind
+from tests.scripted import Reply
+from tests.transfer.cancelling import Job, JobWorld, left_behind, not_our_error, not_the_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import pytest
-
-    from tests.scripted import TinyS3
+    from tests.scripted import Request, TinyS3
     from tests.transfer.checkpoints import Trial
+
+PART: Final = 5000
+BODY: Final = bytes(range(251)) * 400  # 100 400 bytes
+RANGES: Final[dict[str, Any]] = {"part_size": PART, "workers_count": 3}
 
 OPENING: Final = 4000
 LEAST: Final = 500
 STEP: Final = 900
+BLOCK: Final = 1500
 LARGEST: Final = 3000
 
 
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects of a few KiB go the ways of large ones."""
-    for name, value in (
-        ("ahead.OPENING", OPENING),
-        ("window.OPENING", OPENING),
-        ("ahead._LEAST", LEAST),
-        ("window._STEP", STEP),
-        ("stream.BLOCK", 1500),
-        ("ranges.LARGEST", LARGEST),
-    ):
-        monkeypatch.setattr(f"handtruck.transfer.{name}", value)
+def weak(tiny: TinyS3, request: Request) -> Reply:
+    """The ordinary answer, with an ETag that ties nothing."""
+    reply = tiny.GetObject(request, "b/k")
+    return reply.plus(("ETag", f"W/{reply.header('etag')}"))
 
 
-def inline_threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    """Threads that take the same steps in every run."""
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    return inline
+def whole(tiny: TinyS3, _: Request) -> Reply:
+    """A server that knows no ranges."""
+    found = tiny.objects["b/k"]
+    return Reply(headers=(("ETag", found.etag), *found.headers), body=found.data)
+
+
+async def turns(number: int = 50) -> None:
+    """Let everybody else do what there is to do."""
+    for _ in range(number):
+        await checkpoint()
 
 
 def asked(tiny: TinyS3) -> list[tuple[int, int]]:
@@ -55,22 +53,16 @@ def asked(tiny: TinyS3) -> list[tuple[int, int]]:
     return found
 
 
-def reading(name: str, call: Callable[[World], Awaitable[object]]) -> Job:
+def reading(name: str, call: Callable[[JobWorld], Awaitable[object]]) -> Job:
     """A job that reads an object; it raises AssertionError where it got anything else."""
     return Job(name, call, upload=False)
 
 
-def after_cancellation(world: World, trial: Trial, _: Job) -> list[str]:
+def after_cancellation(here: JobWorld, trial: Trial) -> list[str]:
     """Nothing is left, and the cancellation alone has come out."""
-    found = left_behind(world, trial) + [f"note {note}" for note in trial.notes]
-    if trial.kind is not None and not trial.cancelled:
-        found.append(f"exception {trial.kind.__name__}: {trial.text}")
-    return found
+    return left_behind(here, trial) + not_the_cancellation(trial)
 
 
-def after_failure(world: World, trial: Trial, _: Job) -> list[str]:
+def after_failure(here: JobWorld, trial: Trial) -> list[str]:
     """Nothing is left, and what has come out is one of our errors."""
-    found = left_behind(world, trial)
-    if trial.kind is not None and not issubclass(trial.kind, HandtruckError):
-        found.append(f"exception {trial.kind.__name__}: {trial.text}")
-    return found
+    return left_behind(here, trial) + not_our_error(trial)

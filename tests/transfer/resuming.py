@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 import pytest
 
-import handtruck
-from handtruck.credentials import StaticCredentials
 from handtruck.transfer.journal import read_journal
 from handtruck.transfer.partial import JOURNAL, PART, PartialTarget
-from tests.transfer.memory_s3 import MemoryS3
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from handtruck import S3Client
@@ -126,18 +119,3 @@ def finish(first: PartialTarget) -> None:
 def give_up(first: PartialTarget) -> None:
     first.journal.clear()
     assert first.discard() is None
-
-
-@asynccontextmanager
-async def memory_client() -> AsyncIterator[tuple[S3Client, MemoryS3]]:
-    """A client of an S3 in memory."""
-    server = MemoryS3()
-    async with httpx.AsyncClient(transport=server, trust_env=False) as http:
-        client = handtruck.S3Client("http://s3.test", http, credentials=StaticCredentials("id", "key"))
-        client._session.random = lambda: 0.0
-        yield client, server
-
-
-def open_descriptors() -> int:
-    """How many this process has."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - called thousands of times

@@ -33,29 +33,31 @@ from handtruck.credentials import StaticCredentials
 from handtruck.errors import UsageError
 from handtruck.transfer import blocks, jobs
 from handtruck.transfer.blocks import size_of
-from tests.transfer.checkpoints import InlineThreads, Way
-from tests.transfer.memory_s3 import MemoryS3
-from tests.transfer.test_cancellation import (
+from tests.transfer.cancelling import (
     BY_ITS_OWN_SCOPE,
-    MULTIPART,
     OBJECT,
     ON_EITHER_ASYNCIO,
     PART,
     TRIO,
     Job,
-    _small,  # noqa: F401 - a fixture
+    JobWorld,
+    after_cancellation,
     at_every_checkpoint,
+    world_of,
 )
-from tests.transfer.test_cancellation import DATA as SENT
+from tests.transfer.cancelling import DATA as SENT
+from tests.transfer.memory_s3 import MemoryS3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from handtruck import Progress, S3Client
     from handtruck.transfer.buffers import Filling
+    from tests.transfer.checkpoints import InlineThreads, Way
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small")]
 
+MULTIPART: Final[dict[str, Any]] = {"part_size": PART, "workers_count": 2}
 DATA: Final = b"a line\n" * 2000 + b"the last one"
 """Four parts."""
 
@@ -491,7 +493,7 @@ async def test_without_progress_nobody_asks_for_the_size(s3: S3Client, monkeypat
 # -- Cancelled ---------------------------------------------------------------------------------------------------------
 
 
-async def _file(here: Any) -> None:
+async def _file(here: JobWorld) -> None:
     file = io.BytesIO(SENT)
     try:
         await here.client.put_multipart(OBJECT, file, progress=lambda _: None, **MULTIPART)
@@ -499,12 +501,12 @@ async def _file(here: Any) -> None:
         assert not file.closed
 
 
-async def _async_file(here: Any) -> None:
+async def _async_file(here: JobWorld) -> None:
     async with await anyio.open_file(here.source, "rb") as file:
         await here.client.put_multipart(OBJECT, file, **MULTIPART)
 
 
-async def _receive_stream(here: Any) -> None:
+async def _receive_stream(here: JobWorld) -> None:
     sending, receiving = anyio.create_memory_object_stream[bytes](100)
     with sending, receiving:
         sending.send_nowait(SENT)
@@ -514,13 +516,9 @@ async def _receive_stream(here: Any) -> None:
 
 @pytest.mark.parametrize("call", [_file, _receive_stream], ids=["file", "receive stream"])
 @BY_ITS_OWN_SCOPE
-async def test_cancelled_at_every_checkpoint(
-    call: Any, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    points, wrong = await at_every_checkpoint(tmp_path, threads, Job("", call), way)
+async def test_cancelled_at_every_checkpoint(call: Any, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
+    world = partial(world_of, Job("", call), tmp_path, threads)
+    points, wrong = await at_every_checkpoint(world, call, way, after_cancellation)
     assert not wrong
     assert points > 20
 

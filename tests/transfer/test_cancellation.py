@@ -16,12 +16,11 @@ import asyncio
 import os
 import sys
 import threading
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from enum import Enum
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from itertools import count, product
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -31,111 +30,52 @@ import trio
 from anyio.lowlevel import checkpoint
 
 import handtruck
-from handtruck import _body, _session
+from handtruck import _session
 from handtruck._places import Places
 from handtruck.client import http as client_http
 from handtruck.client import transfers as client_transfers
 from handtruck.credentials import ConfigCredentials, StaticCredentials
-from handtruck.errors import HandtruckError, S3Error, UsageError
+from handtruck.errors import S3Error, UsageError
 from handtruck.models import Credentials
-from handtruck.protocol import parts
-from handtruck.transfer import download, files, jobs, multipart, sources, upload, workers
+from handtruck.transfer import download, files, multipart, sources, upload, workers
 from handtruck.transport import senders
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
+from tests.transfer.cancelling import (
+    BLOCKS,
+    BY_ITS_OWN_SCOPE,
+    DATA,
+    EVERY_WAY,
+    LOOPS,
+    OBJECT,
+    OLD,
+    ON_EITHER_ASYNCIO,
+    ON_EVERY_LOOP,
+    PART,
+    Failing,
+    Job,
+    JobWorld,
+    Lasting,
+    after_both,
+    after_cancellation,
+    after_failure,
+    all_but_the_first_fail,
+    at_every_checkpoint,
+    at_once,
+    left_behind,
+    marked_only,
+    nothing,
+    when_every_request_fails,
+    world_of,
+)
+from tests.transfer.checkpoints import CountedThreads, InlineThreads, Trial, Way, run, swept
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
-PART: Final = 4096
-DATA: Final = bytes(range(251)) * 44  # 11 044 bytes: two whole parts, and one that is not
-BLOCKS: Final = [DATA[start : start + 1500] for start in range(0, len(DATA), 1500)]
-OLD: Final = b"what was there before"
-OBJECT: Final = "/bucket/key"
-
-Loop: TypeAlias = tuple[str, dict[str, bool]]
-ASYNCIO: Final[Loop] = ("asyncio", {})  # debug mode would take most of the time for the tracebacks of its callbacks
-UVLOOP: Final[Loop] = ("asyncio", {"use_uvloop": True})
-TRIO: Final[Loop] = ("trio", {})
-LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_ASYNCIO), ("trio", TRIO, ON_TRIO))
-EVERY_WAY: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    cases(LOOPS),
-    indirect=["anyio_backend"],
-)
-BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    [pytest.param(ASYNCIO, Way.NATIVE, id="asyncio-Task.cancel"), pytest.param(TRIO, Way.TRIO, id="trio-trio scope")],
-    indirect=["anyio_backend"],
-)
-
-
-ON_EITHER_ASYNCIO: Final = pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP], ids=["asyncio", "asyncio+uvloop"], indirect=True
-)
-
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small", "may_block")]
 
 # -- The jobs ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class World:
-    """What a job works on, new for every run."""
-
-    s3: MemoryS3
-    client: handtruck.S3Client
-    folder: Path
-    threads: InlineThreads | CountedThreads
-    descriptors: int = 0
-    generators: list[Any] = field(default_factory=list)
-
-    def blocks(self) -> AsyncIterator[bytes]:
-        """A caller's async generator."""
-
-        async def blocks() -> AsyncIterator[bytes]:
-            for block in BLOCKS:
-                await checkpoint()
-                yield block
-
-        generator = blocks()
-        self.generators.append(generator)
-        return generator
-
-    def sync_blocks(self) -> Iterator[bytes]:
-        """A caller's generator."""
-        generator = (block for block in BLOCKS)
-        self.generators.append(generator)
-        return generator
-
-    @property
-    def open_generators(self) -> list[str]:
-        """Those that are not at their end. They are kept: a collected one would close itself."""
-        frames = ("ag_frame", "gi_frame")
-        return [repr(one) for one in self.generators if any(getattr(one, frame, None) for frame in frames)]
-
-    @property
-    def source(self) -> Path:
-        return self.folder / "source.bin"
-
-    @property
-    def target(self) -> Path:
-        return self.folder / "target.bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A call, and what is there before it."""
-
-    name: str
-    call: Callable[[World], Awaitable[object]]
-    upload: bool = True
-    existing: bool = False
-
-    def __str__(self) -> str:
-        return self.name
 
 
 async def _whatever_its_status(call: Awaitable[httpx.Response]) -> None:
@@ -169,134 +109,6 @@ RANGES: Final[dict[str, Any]] = {"range_step": PART, "workers_count": 2, "buffer
 EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
 BY_NAME: Final = {job.name: job for job in JOBS}
 STREAM: Final = BY_NAME["put_multipart(async generator)"]
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects of a few KiB go the ways of large ones."""
-    monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
-    monkeypatch.setattr(jobs, "DEFAULT_PART_SIZE", PART)
-    monkeypatch.setattr(_body, "SLICE", 2500)
-    monkeypatch.setattr(_session, "SMALL", 1024)
-    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> None:
-    """Here the loop stands still for threads, so the guard of that name would complain."""
-
-
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    """Threads that take the same steps in every run."""
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    return inline
-
-
-def open_descriptors() -> int:
-    """How many this process has."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - called thousands of times
-
-
-@asynccontextmanager
-async def world(folder: Path, threads: InlineThreads | CountedThreads, job: Job) -> AsyncIterator[World]:
-    """Everything new but the folder, and that as it was."""
-    s3 = MemoryS3()
-    async with httpx.AsyncClient(transport=s3, trust_env=False) as http:
-        client = handtruck.S3Client("http://s3.test", http, credentials=StaticCredentials("id", "key"))
-        client._session.random = lambda: 0.0
-        here = World(s3, client, folder, threads)
-        if not here.source.exists():
-            here.source.write_bytes(DATA)
-        here.target.unlink(missing_ok=True)
-        if not job.upload:
-            s3.put(OBJECT, DATA)
-        if job.existing:
-            here.target.write_bytes(OLD)
-            s3.objects.setdefault(OBJECT, (OLD, '"old"'))
-        threads.abandoned.clear()
-        here.descriptors = open_descriptors()
-        yield here
-        for generator in here.generators:
-            if hasattr(generator, "aclose"):
-                await generator.aclose()
-
-
-# -- The checks ----------------------------------------------------------------------------------------------------
-
-
-def left_behind(world: World, trial: Trial) -> list[str]:
-    """Whatever is there that should not be, whether the job came to its end or not."""
-    session = world.client._session
-    found = [f"task {stray}" for stray in trial.strays]
-    found += [f"thread {thread}" for thread in world.threads.abandoned]
-    found += [f"answer {answer}" for answer in world.s3.answers]
-    found += [f"request {world.s3.in_flight} in flight"] if world.s3.in_flight else []
-    found += [f"token {session.places.taken} of places"] if session.places.taken else []
-    found += [f"token {session.threads.borrowed_tokens} of threads"] if session.threads.borrowed_tokens else []
-    if (now := open_descriptors()) != world.descriptors:
-        found.append(f"descriptor {now - world.descriptors} more than before")
-    found += [f"temporary file {path}" for path in world.folder.glob("*.part")]
-    found += [f"generator {generator}" for generator in world.open_generators]
-    return found
-
-
-def torn(world: World, trial: Trial, job: Job) -> list[str]:
-    """The target is what it was, or whole; whole for certain if the call has returned."""
-    done = trial.kind is None
-    if job.upload:
-        now = world.s3.objects.get(OBJECT, (None, ""))[0]
-    else:
-        now = world.target.read_bytes() if world.target.exists() else None
-    allowed = [DATA] if done else [DATA, OLD if job.existing else None]
-    return [] if now in allowed else [f"target {now!r:.40}"]
-
-
-def after_cancellation(world: World, trial: Trial, job: Job) -> list[str]:
-    """All checks. The server answers at once, so that not even a note is needed."""
-    found = left_behind(world, trial) + torn(world, trial, job)
-    found += [f"open upload {upload_id}" for upload_id in world.s3.uploads]
-    found += [f"note {note}" for note in trial.notes]
-    if trial.kind is not None and not trial.cancelled:
-        found.append(f"exception {trial.kind.__name__}: {trial.text}")
-    return found
-
-
-def after_failure(world: World, trial: Trial, job: Job) -> list[str]:
-    """All checks; an upload may be left where the error says so."""
-    found = left_behind(world, trial) + torn(world, trial, job)
-    said = "\n".join([trial.text, *trial.notes])
-    for upload_id, left in world.s3.uploads.items():
-        if "may remain" not in said or (left.known and upload_id not in said):
-            found.append(f"open upload {upload_id}")
-    if trial.kind is not None and not issubclass(trial.kind, HandtruckError):
-        found.append(f"exception {trial.kind.__name__}: {trial.text}")
-    return found
-
-
-async def at_every_checkpoint(
-    folder: Path,
-    threads: InlineThreads | CountedThreads,
-    job: Job,
-    way: Way,
-    *,
-    stride: int = 1,
-    prepare: Callable[[World], object] = lambda _: None,
-    check: Callable[[World, Trial, Job], list[str]] = after_cancellation,
-) -> tuple[int, list[str]]:
-    """Cancel at the first, the second, the third checkpoint …; gives how many there are, and all that was wrong."""
-    wrong: list[str] = []
-    with swept():
-        for at in count(1, stride):
-            async with world(folder, threads, job) as here:
-                prepare(here)
-                trial = await run(partial(job.call, here), at=at, way=way)
-                wrong += [f"{text} [checkpoint {at} of {job}, {way.value}]" for text in check(here, trial, job)]
-            if not trial.fired:
-                return trial.steps, wrong
-    raise AssertionError
 
 
 # -- How many points were tried ------------------------------------------------------------------------------------
@@ -340,7 +152,9 @@ async def test_cancelled_at_every_checkpoint(
     job: Job, way: Way, tmp_path: Path, threads: InlineThreads, tried: Callable[[object, int], None]
 ) -> None:
     """The promise of the package."""
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way)
+    points, wrong = await at_every_checkpoint(
+        partial(world_of, job, tmp_path, threads), job.call, way, after_cancellation
+    )
     tried(job, points)
     assert not wrong
     assert points > 20
@@ -349,14 +163,13 @@ async def test_cancelled_at_every_checkpoint(
 @EVERY_JOB
 @BY_ITS_OWN_SCOPE
 async def test_cancelled_with_real_threads(
-    job: Job, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[[object, int], None]
+    job: Job, way: Way, tmp_path: Path, real_threads: CountedThreads, tried: Callable[[object, int], None]
 ) -> None:
     """A sample of the same, with threads that take their time."""
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
-    async with world(tmp_path, threads, job) as here:
+    world = partial(world_of, job, tmp_path, real_threads)
+    async with world() as here:
         await job.call(here)  # the loop keeps a descriptor or two for its threads
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way, stride=5)
+    points, wrong = await at_every_checkpoint(world, job.call, way, after_cancellation, stride=5)
     tried(job, points // 5)
     assert not wrong
 
@@ -365,77 +178,18 @@ async def test_cancelled_with_real_threads(
 @BY_ITS_OWN_SCOPE
 async def test_cancelled_while_a_request_fails(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     """Errors that come at the same time become notes; only a job that was over may end with its error."""
-
-    def prepare(here: World) -> None:
-        here.s3.fault = lambda call: Fault.REFUSED if call.part not in FIRST else None
-
-    def check(here: World, trial: Trial, job: Job) -> list[str]:
-        found = left_behind(here, trial) + torn(here, trial, job) + [f"open upload {one}" for one in here.s3.uploads]
-        failed = trial.kind is None or trial.kind is S3Error
-        return found if trial.cancelled or failed else [*found, f"exception {trial}"]
-
-    _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, prepare=prepare, check=check)
+    world = partial(world_of, job, tmp_path, threads, all_but_the_first_fail)
+    _, wrong = await at_every_checkpoint(world, job.call, way, after_both)
     assert not wrong
-
-
-FIRST_COMPLETE: Final = 5
-"""The number of that request of STREAM, after Create and three parts."""
-
-FIRST: Final = ("", "1", f"bytes=0-{PART - 1}")
-
-
-def _same(call: Call, other: Call) -> bool:
-    return (call.operation, call.part) == (other.operation, other.part)
 
 
 @EVERY_JOB
-@pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP, TRIO], ids=["asyncio", "asyncio+uvloop", "trio"], indirect=True
-)
+@ON_EVERY_LOOP
 async def test_every_request_fails(job: Job, tmp_path: Path, threads: InlineThreads) -> None:
     """In every way: that once, each time that it is tried again, or with all that follow."""
-    wrong: list[str] = []
-    tries = 0
-    with swept():
-        for fault, lasting in product(Fault, Lasting):
-            for number in count(1):
-                failing = Failing(number, fault, lasting)
-                async with world(tmp_path, threads, job) as here:
-                    here.s3.fault = failing
-                    trial = await run(partial(job.call, here))
-                    wrong += [f"{text} [{failing}: {trial}]" for text in after_failure(here, trial, job)]
-                if failing.hit is None:
-                    break
-                tries += 1
+    tries, wrong = await when_every_request_fails(partial(world_of, job, tmp_path, threads), job.call, after_failure)
     assert not wrong
     assert tries >= len(Fault) * len(Lasting)
-
-
-class Lasting(Enum):
-    """How long a fault lasts."""
-
-    ONCE = "once"
-    THIS = "whenever this request is tried again"
-    ALL = "for everything that follows"
-
-
-@dataclass
-class Failing:
-    """Request ``number`` fails."""
-
-    number: int
-    fault: Fault
-    lasting: Lasting
-    hit: Call | None = None
-
-    def __call__(self, call: Call) -> Fault | None:
-        if call.number == self.number:
-            self.hit = call
-        if self.hit is None:
-            return None
-        same = (call.operation, call.part) == (self.hit.operation, self.hit.part)
-        again = self.lasting is Lasting.ALL or (self.lasting is Lasting.THIS and same)
-        return self.fault if again or call is self.hit else None
 
 
 # -- What the server does meanwhile ----------------------------------------------------------------------------------
@@ -448,7 +202,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "GRACE", 0.01)
 
 
-def silent(here: World, *operations: str) -> anyio.Event:
+def silent(here: JobWorld, *operations: str) -> anyio.Event:
     """Carry these requests out and never say so; gives the event that says that the first one came."""
     came = anyio.Event()
 
@@ -461,8 +215,8 @@ def silent(here: World, *operations: str) -> anyio.Event:
     return came
 
 
-async def cancelled_when(came: anyio.Event, here: World, job: Job, way: Way) -> Trial:
-    """Run a job; cancel it as soon as something happened, and everything stands still."""
+async def cancelled_when(came: anyio.Event, here: JobWorld, way: Way) -> Trial:
+    """Run its job; cancel that as soon as something happened, and everything stands still."""
 
     async def when(trigger: Callable[[], object]) -> None:
         await came.wait()
@@ -470,7 +224,7 @@ async def cancelled_when(came: anyio.Event, here: World, job: Job, way: Way) -> 
             await checkpoint()
         trigger()
 
-    return await run(partial(job.call, here), way=way, when=when)
+    return await run(partial(here.job.call, here), way=way, when=when)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -480,8 +234,8 @@ async def test_the_answer_to_create_never_comes(way: Way, tmp_path: Path, thread
 
     Found: the note stayed on the cancellation of the task inside, which nobody sees.
     """
-    async with world(tmp_path, threads, STREAM) as here:
-        trial = await cancelled_when(silent(here, "CreateMultipartUpload"), here, STREAM, way)
+    async with world_of(STREAM, tmp_path, threads) as here:
+        trial = await cancelled_when(silent(here, "CreateMultipartUpload"), here, way)
         assert trial.cancelled
         assert not left_behind(here, trial)
         assert [note for note in trial.notes if "may remain" in note and "CreateMultipartUpload" in note]
@@ -491,9 +245,9 @@ async def test_the_answer_to_create_never_comes(way: Way, tmp_path: Path, thread
 @EVERY_WAY
 async def test_the_answer_to_abort_never_comes(way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     """Then the upload may be left, and the note has its id."""
-    async with world(tmp_path, threads, STREAM) as here:
+    async with world_of(STREAM, tmp_path, threads) as here:
         came = silent(here, "UploadPart", "AbortMultipartUpload")
-        trial = await cancelled_when(came, here, STREAM, way)
+        trial = await cancelled_when(came, here, way)
         assert trial.cancelled
         assert not left_behind(here, trial)
         assert [note for note in trial.notes if "upload-1" in note and "may remain" in note]
@@ -503,11 +257,15 @@ async def test_the_answer_to_abort_never_comes(way: Way, tmp_path: Path, threads
 @EVERY_WAY
 async def test_the_answer_to_complete_never_comes(way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     """Then the object may have been written."""
-    async with world(tmp_path, threads, STREAM) as here:
-        trial = await cancelled_when(silent(here, "CompleteMultipartUpload"), here, STREAM, way)
+    async with world_of(STREAM, tmp_path, threads) as here:
+        trial = await cancelled_when(silent(here, "CompleteMultipartUpload"), here, way)
         assert trial.cancelled
         assert not left_behind(here, trial)
         assert [note for note in trial.notes if "may have been written" in note]
+
+
+FIRST_COMPLETE: Final = 5
+"""The number of that request of STREAM, after Create and three parts."""
 
 
 @BY_ITS_OWN_SCOPE
@@ -516,9 +274,9 @@ async def test_the_first_answer_to_complete_was_lost(way: Way, tmp_path: Path, t
 
     Found: the second try's clear refusal made us forget the first.
     """
-    async with world(tmp_path, threads, STREAM) as here:
+    async with world_of(STREAM, tmp_path, threads) as here:
         here.s3.fault = Failing(FIRST_COMPLETE, Fault.LOST, Lasting.ONCE)
-        trial = await cancelled_when(silent(here, "HeadObject"), here, STREAM, way)
+        trial = await cancelled_when(silent(here, "HeadObject"), here, way)
         assert trial.cancelled
         assert not left_behind(here, trial)
         assert here.s3.objects[OBJECT][0] == DATA
@@ -528,12 +286,13 @@ async def test_the_first_answer_to_complete_was_lost(way: Way, tmp_path: Path, t
 @EVERY_WAY
 async def test_parts_that_come_to_light_late(way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     """S3 may still be writing a part when the upload is aborted: so we look, and abort again."""
-
-    def prepare(here: World) -> None:
-        here.s3.late = True
-
-    _, wrong = await at_every_checkpoint(tmp_path, threads, STREAM, way, prepare=prepare)
+    world = partial(world_of, STREAM, tmp_path, threads, _late)
+    _, wrong = await at_every_checkpoint(world, STREAM.call, way, after_cancellation)
     assert not wrong
+
+
+def _late(here: JobWorld) -> None:
+    here.s3.late = True
 
 
 async def test_the_abort_fails_for_a_reason_of_its_own(tmp_path: Path, threads: InlineThreads) -> None:
@@ -541,7 +300,7 @@ async def test_the_abort_fails_for_a_reason_of_its_own(tmp_path: Path, threads: 
 
     Found: an error that is not ours (of a source of keys, of an event hook) took the place of the first one.
     """
-    async with world(tmp_path, threads, STREAM) as here:
+    async with world_of(STREAM, tmp_path, threads) as here:
 
         def fault(call: Call) -> Fault | None:
             if call.operation == "AbortMultipartUpload":
@@ -572,7 +331,7 @@ async def test_a_cancellation_from_elsewhere(tmp_path: Path, threads: InlineThre
         other.cancel()
         await other
 
-    async with world(tmp_path, threads, STREAM) as here:
+    async with world_of(STREAM, tmp_path, threads) as here:
         with pytest.raises(asyncio.CancelledError):
             await here.client.put_multipart(OBJECT, blocks(), **MULTIPART)
         assert not here.s3.objects
@@ -586,7 +345,7 @@ async def test_a_cancellation_from_elsewhere(tmp_path: Path, threads: InlineThre
 async def test_a_worker_cancelled_from_elsewhere(tmp_path: Path, threads: InlineThreads) -> None:
     """The same of a download: a request that ends so is no range that came."""
     job = BY_NAME["get_file_parallel(existing)"]
-    async with world(tmp_path, threads, job) as here:
+    async with world_of(job, tmp_path, threads) as here:
 
         async def before_answer(call: Call) -> None:
             if call.number == 3:
@@ -639,7 +398,7 @@ async def cancelled_while_the_disk_is_busy(
 ) -> list[str]:
     """Cancel a download whose thread is in the middle of a write; what is wrong when the call has come back."""
     job = BY_NAME["get_file_parallel"]
-    async with world(folder, threads, job) as here:
+    async with world_of(job, folder, threads) as here:
         trial = await run(partial(job.call, here), way=way, when=partial(disk.when, for_ever=for_ever))
         wrong = [f"thread {thread}" for thread in threads.abandoned]
         disk.go_on.set()
@@ -651,25 +410,23 @@ async def cancelled_while_the_disk_is_busy(
 
 @ON_LINUX
 @EVERY_WAY
-async def test_no_thread_outlives_the_call(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread_outlives_the_call(
+    way: Way, tmp_path: Path, real_threads: CountedThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However we are cancelled, we wait for the thread: its descriptor is not closed, and used again, under it."""
     disk = Disk()
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
     monkeypatch.setattr(os, "pwrite", disk.pwrite)
-    assert not await cancelled_while_the_disk_is_busy(tmp_path, threads, disk, way)
+    assert not await cancelled_while_the_disk_is_busy(tmp_path, real_threads, disk, way)
     assert disk.wrote
     assert not list(tmp_path.glob("*.part"))
 
 
 @EVERY_WAY
 async def test_no_thread_outlives_the_reading_of_the_keys(
-    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: Way, real_threads: CountedThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the first request of a job that is not isolated. Found: a native cancellation left it reading."""
     disk = Disk()
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
 
     def read(_: object) -> Credentials:
         disk.busy.set()
@@ -680,9 +437,9 @@ async def test_no_thread_outlives_the_reading_of_the_keys(
     async with httpx.AsyncClient(transport=MemoryS3(), trust_env=False) as http:
         client = handtruck.S3Client("http://s3.test", http, credentials=ConfigCredentials())
         trial = await run(partial(client.get, OBJECT), way=way, when=disk.when)
-        left = threads.abandoned
+        left = real_threads.abandoned
         disk.go_on.set()
-        while threads.running:
+        while real_threads.running:
             await checkpoint()
     assert trial.cancelled
     assert not left
@@ -692,9 +449,8 @@ async def test_no_thread_outlives_the_reading_of_the_keys(
 
 
 @EVERY_WAY
-async def test_closing_a_client(
-    way: Way, tmp_path: Path, threads: InlineThreads, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("threads")
+async def test_closing_a_client(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled at every checkpoint, its connections are closed all the same.
 
     Found: a native cancellation got through the shield.
@@ -752,10 +508,6 @@ class Mutation:
         return self.name
 
 
-async def _nothing(*_: object, **__: object) -> None:
-    """Instead of what should be done."""
-
-
 async def _unjoined(*args: Any, **options: Any) -> None:
     """Workers that are not waited for: cancelled, the caller goes on to undo while they go on to send."""
     done = anyio.Event()
@@ -786,24 +538,15 @@ def _tokens_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Places, "give_back", forgetful)
 
 
-async def _marked_only(response: httpx.Response) -> None:
-    response.is_closed = True
-
-
-async def _at_once(work: Callable[[], Awaitable[Any]], *_: object) -> Any:
-    """Without a task of its own."""
-    return await work()
-
-
 def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
     for module in (client_http, client_transfers, _session):
-        patch.setattr(module, "isolated", _at_once)
+        patch.setattr(module, "isolated", at_once)
 
 
 MUTATIONS: Final = (
     Mutation(
         "the abort removed",
-        lambda patch: patch.setattr(multipart.MultipartUpload, "_abort", _nothing),
+        lambda patch: patch.setattr(multipart.MultipartUpload, "_abort", nothing),
         STREAM.name,
         "open",
     ),
@@ -835,14 +578,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "Create cut off on the wire",
-        lambda patch: patch.setattr(_session, "settled", _at_once),
+        lambda patch: patch.setattr(_session, "settled", at_once),
         STREAM.name,
         "open upload",
     ),
     Mutation("threads in the caller's task", _nothing_is_isolated, "get_file_parallel", "thread", natively=True),
     Mutation(
         "the generator not closed",
-        lambda patch: patch.setattr(sources.AsyncBlocks, "aclose", _nothing),
+        lambda patch: patch.setattr(sources.AsyncBlocks, "aclose", nothing),
         STREAM.name,
         "generator",
     ),
@@ -854,7 +597,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the answer not closed",
-        lambda patch: patch.setattr(httpx.Response, "aclose", _marked_only),
+        lambda patch: patch.setattr(httpx.Response, "aclose", marked_only),
         "get_file_parallel",
         "answer",
     ),
@@ -904,30 +647,28 @@ async def test_mutation(
     way = {"asyncio": Way.NATIVE, "trio": Way.TRIO}[anyio_backend_name]
     job = BY_NAME[mutation.job]
 
-    def prepare(here: World) -> None:
-        here.s3.late = mutation.late
-
+    world = partial(world_of, job, tmp_path, threads, _late if mutation.late else lambda _: None)
     with monkeypatch.context() as patch:
         mutation.apply(patch)
-        _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, stride=2, prepare=prepare)
+        _, wrong = await at_every_checkpoint(world, job.call, way, after_cancellation, stride=2)
     for left in tmp_path.glob("*.part"):
         left.unlink()
     assert [text for text in wrong if text.startswith(mutation.shows)]
-    _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, stride=7, prepare=prepare)
+    _, wrong = await at_every_checkpoint(world, job.call, way, after_cancellation, stride=7)
     assert not wrong
 
 
 @ON_LINUX
 @ON_EITHER_ASYNCIO
-async def test_mutation_a_thread_writes_to_a_closed_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_mutation_a_thread_writes_to_a_closed_descriptor(
+    tmp_path: Path, real_threads: CountedThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With real threads: not isolated, the call comes back while one writes, and what it writes goes anywhere."""
     disk = Disk()
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
     monkeypatch.setattr(os, "pwrite", disk.pwrite)
     _nothing_is_isolated(monkeypatch)
     monkeypatch.setattr(download, "run_workers", _one_after_the_other)
-    wrong = await cancelled_while_the_disk_is_busy(tmp_path, threads, disk, Way.NATIVE, for_ever=True)
+    wrong = await cancelled_while_the_disk_is_busy(tmp_path, real_threads, disk, Way.NATIVE, for_ever=True)
     assert [text for text in wrong if text.startswith("thread")]
     assert [text for text in wrong if text.startswith("wrote to closed")]
 

@@ -8,48 +8,25 @@ anyio 4.16 hands a child's count on to the scope of the task that waits for it; 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import httpx
 import pytest
 
-from handtruck import S3Client, _tasks
-from handtruck.credentials import StaticCredentials
-from handtruck.protocol import parts
-from tests.transfer.memory_s3 import Call, Fault, MemoryS3
+from handtruck import _tasks
+from tests.transfer.cancelling import ON_EITHER_ASYNCIO, PART, memory_client
+from tests.transfer.memory_s3 import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from handtruck import S3Client
+    from tests.transfer.memory_s3 import Call, MemoryS3
+
     Job = Callable[[S3Client, MemoryS3, asyncio.Event], Awaitable[object]]
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize(
-        "anyio_backend",
-        [("asyncio", {}), ("asyncio", {"use_uvloop": True})],
-        ids=["asyncio", "asyncio+uvloop"],
-        indirect=True,
-    ),
-]
-
-PART: Final = 4096
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
-
-
-@asynccontextmanager
-async def memory() -> AsyncIterator[tuple[S3Client, MemoryS3]]:
-    s3 = MemoryS3()
-    async with httpx.AsyncClient(transport=s3, trust_env=False) as http:
-        client = S3Client("http://s3.test", http, credentials=StaticCredentials("id", "key"))
-        client._session.random = lambda: 0.0
-        yield client, s3
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small"), ON_EITHER_ASYNCIO]
 
 
 async def blocks(sent: asyncio.Event) -> AsyncIterator[bytes]:
@@ -94,7 +71,7 @@ async def cancelled_again(job: Job, first: str) -> tuple[list[str], bool, int]:
     """Cancel a job, and once more while it aborts its upload; gives what its task saw, and what asyncio says of it."""
     aborting, answered, busy = asyncio.Event(), asyncio.Event(), asyncio.Event()
     saw: list[str] = []
-    async with memory() as (client, s3):
+    async with memory_client() as (client, s3):
 
         async def before(call: Call) -> None:
             if call.operation == "AbortMultipartUpload":

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 import httpx
 import pytest
 import trio
@@ -25,12 +24,13 @@ from handtruck.credentials import StaticCredentials
 from handtruck.errors import S3Error
 from handtruck.protocol import parts
 from handtruck.transfer import multipart, sources, upload, workers
-from tests.transfer.checkpoints import InlineThreads
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from tests.transfer.checkpoints import InlineThreads
 
 PART: Final = 4096
 DATA: Final = bytes(range(251)) * 44  # 11 044 bytes: two whole parts, and one that is not
@@ -95,12 +95,10 @@ IN_VIRTUAL_TIME: Final = pytest.mark.parametrize("loop", [ASYNCIO, TRIO], ids=["
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects of a few KiB go the ways of large ones, without threads, which have a clock of their own."""
+def _small(monkeypatch: pytest.MonkeyPatch, threads: InlineThreads) -> None:
+    """Objects of a few KiB go the ways of large ones, without real threads, which have a clock of their own."""
     monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
     monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
-    monkeypatch.setattr(anyio.to_thread, "run_sync", InlineThreads().run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
 
 
 @dataclass

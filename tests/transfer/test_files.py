@@ -21,6 +21,7 @@ from handtruck.errors import SourceChanged, UsageError
 from handtruck.transfer import files
 from handtruck.transfer.files import AtomicTarget, PositionalFile, SourceFile
 from tests.scripted import store
+from tests.transfer.cancelling import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -60,10 +61,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
 
 
 def mode(path: Path) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import count, product
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -19,58 +18,35 @@ from handtruck.credentials import StaticCredentials
 from handtruck.errors import InvalidResponse, NotFound, PreconditionFailed, S3Error, UsageError
 from handtruck.transfer.fetch import Fetch
 from tests.scripted import Reply, Request, TinyS3, client, error, serve, store, truncated
-from tests.transfer.checkpoints import Way, run, swept
-from tests.transfer.memory_s3 import Fault, MemoryS3
-from tests.transfer.reading import LARGEST, after_cancellation, after_failure, asked, inline_threads, reading, small
-from tests.transfer.test_cancellation import (
+from tests.transfer.cancelling import (
     ASYNCIO,
     DATA,
     EVERY_WAY,
     OBJECT,
+    ON_EVERY_LOOP,
     TRIO,
-    UVLOOP,
-    Failing,
-    Lasting,
-    World,
+    Job,
+    JobWorld,
     at_every_checkpoint,
-    world,
+    when_every_request_fails,
+    world_of,
 )
+from tests.transfer.memory_s3 import MemoryS3
+from tests.transfer.reading import LARGEST, after_cancellation, after_failure, asked, reading, weak, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.transfer.checkpoints import InlineThreads
+    from tests.transfer.checkpoints import InlineThreads, Way
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_windows")]
 
 BODY: Final = bytes(range(251)) * 80  # 20 080 bytes
 FAR: Final = [(0, 10), (9000, 9010), (18_000, 18_010)]
 
 
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    return inline_threads(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch)
-
-
 def cut_out(ranges: list[tuple[int, int]]) -> list[bytes]:
     return [BODY[start:stop] for start, stop in ranges]
-
-
-def weak(tiny: TinyS3, request: Request) -> Reply:
-    """The ordinary answer, with an ETag that ties nothing."""
-    reply = tiny.GetObject(request, "b/k")
-    return reply.plus(("ETag", f"W/{reply.header('etag')}"))
-
-
-def whole(tiny: TinyS3, _: Request) -> Reply:
-    """A server that knows no ranges."""
-    found = tiny.objects["b/k"]
-    return Reply(headers=(("ETag", found.etag),), body=found.data)
 
 
 # -- What comes --------------------------------------------------------------------------------------------------------
@@ -341,12 +317,12 @@ async def test_mutation_requests_of_any_size(monkeypatch: pytest.MonkeyPatch) ->
 # -- Cancelled at every checkpoint, failing at every request -----------------------------------------------------------
 
 
-async def _near(here: World) -> None:
+async def _near(here: JobWorld) -> None:
     ranges = [(500, 600), (0, 10), (550, 700)]
     assert await here.client.get_ranges(OBJECT, ranges) == [DATA[start:stop] for start, stop in ranges]
 
 
-async def _far(here: World) -> None:
+async def _far(here: JobWorld) -> None:
     ranges = [(9000, 10_000), (0, 4000), (5000, 5000), (6000, 6001)]
     got = await here.client.get_ranges(OBJECT, ranges, gap=100, workers_count=2)
     assert got == [DATA[start:stop] for start, stop in ranges]
@@ -358,27 +334,17 @@ EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
 
 @EVERY_JOB
 @EVERY_WAY
-async def test_cancelled_at_every_checkpoint(job: Any, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way, check=after_cancellation)
+async def test_cancelled_at_every_checkpoint(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
+    points, wrong = await at_every_checkpoint(
+        partial(world_of, job, tmp_path, threads), job.call, way, after_cancellation
+    )
     assert not wrong
     assert points > 10
 
 
 @EVERY_JOB
-@pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP, TRIO], ids=["asyncio", "asyncio+uvloop", "trio"], indirect=True
-)
-async def test_every_request_fails(job: Any, tmp_path: Path, threads: InlineThreads) -> None:
+@ON_EVERY_LOOP
+async def test_every_request_fails(job: Job, tmp_path: Path, threads: InlineThreads) -> None:
     """In every way: that once, each time that it is tried again, or with all that follow."""
-    wrong: list[str] = []
-    with swept():
-        for fault, lasting in product(Fault, Lasting):
-            for number in count(1):
-                failing = Failing(number, fault, lasting)
-                async with world(tmp_path, threads, job) as here:
-                    here.s3.fault = failing
-                    trial = await run(partial(job.call, here))
-                    wrong += [f"{text} [{failing}: {trial}]" for text in after_failure(here, trial, job)]
-                if failing.hit is None:
-                    break
+    _, wrong = await when_every_request_fails(partial(world_of, job, tmp_path, threads), job.call, after_failure)
     assert not wrong

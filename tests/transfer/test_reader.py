@@ -10,7 +10,6 @@ import io
 import weakref
 from datetime import UTC, datetime
 from functools import partial
-from itertools import count, product
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
@@ -22,72 +21,19 @@ from hypothesis import strategies as st
 
 from handtruck import ObjectReader, ObjectStream, S3Client
 from handtruck.credentials import StaticCredentials
-from handtruck.errors import ConnectionFailed, InvalidResponse, NotFound, PreconditionFailed, UsageError
+from handtruck.errors import NotFound, PreconditionFailed, UsageError
 from handtruck.protocol.checksums import same_etag
 from handtruck.transfer.ahead import Memory, ReadAhead
 from handtruck.transfer.companions import Companions
-from handtruck.transfer.window import Flow
 from tests.scripted import Reply, Request, TinyS3, error, store, truncated
-from tests.transfer.checkpoints import Way, run, swept
-from tests.transfer.memory_s3 import Fault, MemoryS3
-from tests.transfer.reading import (
-    LEAST,
-    OPENING,
-    after_cancellation,
-    after_failure,
-    asked,
-    inline_threads,
-    reading,
-    small,
-)
-from tests.transfer.test_cancellation import (
-    ASYNCIO,
-    BY_ITS_OWN_SCOPE,
-    DATA,
-    EVERY_WAY,
-    OBJECT,
-    TRIO,
-    UVLOOP,
-    Failing,
-    Lasting,
-    World,
-    at_every_checkpoint,
-    world,
-)
+from tests.transfer.cancelling import ASYNCIO, OBJECT, TRIO
+from tests.transfer.memory_s3 import MemoryS3
+from tests.transfer.reading import BODY, LEAST, OPENING, PART, RANGES, asked, turns, whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
-    from tests.transfer.checkpoints import InlineThreads, Trial
-
-pytestmark = pytest.mark.anyio
-
-PART: Final = 5000
-BODY: Final = bytes(range(251)) * 400  # 100 400 bytes
-RANGES: Final[dict[str, Any]] = {"part_size": PART, "workers_count": 3}
-
-
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    return inline_threads(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch)
-
-
-def weak(tiny: TinyS3, request: Request) -> Reply:
-    """The ordinary answer, with an ETag that ties nothing."""
-    reply = tiny.GetObject(request, "b/k")
-    return reply.plus(("ETag", f"W/{reply.header('etag')}"))
-
-
-def whole(tiny: TinyS3, _: Request) -> Reply:
-    """A server that knows no ranges."""
-    found = tiny.objects["b/k"]
-    return Reply(headers=(("ETag", found.etag), *found.headers), body=found.data)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_windows")]
 
 
 class Withheld:
@@ -119,12 +65,6 @@ class Withheld:
     def let_all_go(self) -> None:
         for start in list(self.waiting):
             self.let_go(start)
-
-
-async def turns(number: int = 50) -> None:
-    """Let everybody else do what there is to do."""
-    for _ in range(number):
-        await checkpoint()
 
 
 # -- What it is, and what it reads -------------------------------------------------------------------------------------
@@ -581,7 +521,7 @@ async def test_two_readers_at_once() -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(file.read)
                 await withheld.until(1)
-                for call in (file.read, file.__anext__, partial(file.readinto, bytearray(1))):
+                for call in (file.read, partial(file.read, 0), file.__anext__, partial(file.readinto, bytearray(1))):
                     with pytest.raises(anyio.BusyResourceError, match="reading from"):
                         await call()
                 with pytest.raises(anyio.BusyResourceError, match="reading from"):
@@ -598,7 +538,7 @@ async def test_out_of_the_block() -> None:
         async with file:
             await file.read(5)
             await file.aclose()
-            for call in (file.read, file.__anext__, partial(file.readinto, bytearray(1))):
+            for call in (file.read, partial(file.read, 0), file.__anext__, partial(file.readinto, bytearray(1))):
                 with pytest.raises(UsageError, match="inside its"):
                     await call()
             with pytest.raises(UsageError, match="inside its"):
@@ -627,124 +567,6 @@ async def test_a_read_under_way_when_the_block_ends() -> None:
             group.start_soon(read, file)
             await withheld.until(1)
         assert len(failures) == 1
-
-
-# -- Servers without ranges --------------------------------------------------------------------------------------------
-
-NOT_IN_RANGES: Final = pytest.mark.parametrize("answer", [weak, whole], ids=["weak", "ignored"])
-
-
-@NOT_IN_RANGES
-async def test_an_object_that_comes_only_as_a_whole(answer: Callable[[TinyS3, Request], Reply]) -> None:
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY)
-        tiny.on("GetObject", partial(answer, tiny))
-        async with s3.open("b/k", **RANGES) as file:
-            assert (file.size, file.content_type) == (len(BODY), None)
-            assert await file.read(10) == BODY[:10]
-            file.seek(5)
-            assert await file.read(20) == BODY[5:25]  # it is still there
-            file.seek(40_000)
-            assert await file.read(20_000) == BODY[40_000:60_000]
-            for back in (partial(file.seek, 0), partial(file.seek, -40_000, io.SEEK_CUR)):
-                with pytest.raises(UsageError, match="only from its beginning to its end"):
-                    back()
-            assert file.tell() == 60_000
-            assert b"".join([block async for block in file]) == BODY[60_000:]
-            assert file.seek(0, io.SEEK_END) == len(BODY)
-        assert len(tiny.calls) == 2
-        assert s3._session.places.taken == 0
-
-
-@NOT_IN_RANGES
-async def test_a_small_one_comes_in_one_request(answer: Callable[[TinyS3, Request], Reply]) -> None:
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY[:OPENING])
-        tiny.on("GetObject", partial(answer, tiny))
-        async with s3.open("b/k", **RANGES) as file:
-            assert await file.read() == BODY[:OPENING]
-            file.seek(3)
-            assert await file.read(4) == BODY[3:7]
-        assert len(tiny.calls) in (1, 2)
-
-
-async def test_as_a_whole_in_bounded_memory() -> None:
-    """The rest waits in the socket."""
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY)
-        tiny.on("GetObject", partial(whole, tiny))
-        async with s3.open("b/k", **RANGES) as file:
-            await turns()
-            assert file._memory.taken == 3
-            assert isinstance(file._supply, Flow)
-            assert file._supply._received == 3 * PART
-            assert await file.read() == BODY
-
-
-async def test_a_whole_that_breaks_off() -> None:
-    """What came is given; the rest is not asked for again, because nothing ties it to that."""
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY)
-        tiny.on("GetObject", lambda r: truncated(whole(tiny, r), 30_000))
-        async with s3.open("b/k", **RANGES) as file:
-            assert await file.read(30_000) == BODY[:30_000]
-            for _ in range(2):
-                with pytest.raises(ConnectionFailed):
-                    await file.read(1)
-        assert len(tiny.calls) == 2
-
-
-async def test_a_cancelled_read_of_a_whole_cannot_go_back() -> None:
-    """Nothing is lost silently."""
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY)
-        tiny.on("GetObject", lambda r: Reply(headers=whole(tiny, r).headers, body=BODY, sent=60_000, then="silence"))
-        async with s3.open("b/k", **RANGES) as file:
-            async with anyio.create_task_group() as group:
-                group.start_soon(file.read)
-                while file._position < 50_000:
-                    await checkpoint()
-                group.cancel_scope.cancel()
-            assert file.tell() == 0
-            with pytest.raises(UsageError, match="only from its beginning to its end"):
-                await file.read(1)
-
-
-async def test_without_a_length() -> None:
-    """In chunks, from a server without ranges: the size is known at the end."""
-
-    def chunked(request: Request) -> Reply:
-        body = b"".join(b"%x\r\n%s\r\n" % (len(BODY[i : i + 700]), BODY[i : i + 700]) for i in range(0, len(BODY), 700))
-        return Reply(headers=(("Content-Length", None), ("Transfer-Encoding", "chunked")), body=body + b"0\r\n\r\n")
-
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY)
-        tiny.on("GetObject", chunked)
-        async with s3.open("b/k", **RANGES) as file:
-            assert file.size is None
-            with pytest.raises(UsageError, match="does not tell how long"):
-                file.seek(0, io.SEEK_END)
-            assert await file.read() == BODY
-            assert file.size == len(BODY)
-            assert await file.read() == b""
-
-
-@pytest.mark.parametrize("size", [OPENING - 1, OPENING + 1])
-async def test_one_that_nothing_ties_is_replaced_while_it_breaks_off(size: int) -> None:
-    """Its beginning was not shown before all of it was there."""
-    async with store() as (s3, tiny):
-        tiny.put("b/k", BODY[: OPENING - 1])
-
-        def cut(request: Request) -> Reply:
-            reply = truncated(weak(tiny, request), 2000)
-            tiny.put("b/k", BODY[::-1][:size])
-            return reply
-
-        tiny.on("GetObject", partial(weak, tiny))
-        tiny.on("GetObject", cut, nth=1)
-        async with s3.open("b/k", **RANGES) as file:
-            with pytest.raises((PreconditionFailed, InvalidResponse)):
-                await file.read(1)
 
 
 # -- What comes out of the block ---------------------------------------------------------------------------------------
@@ -831,104 +653,7 @@ async def test_mutation_the_group_is_told_of_errors(monkeypatch: pytest.MonkeyPa
         await test_what_the_block_raises_comes_out_as_it_is("ranges", FAILURES[1])
 
 
-# -- Cancelled at every checkpoint, failing at every request -----------------------------------------------------------
-
-OPEN: Final[dict[str, Any]] = {"part_size": 3000, "workers_count": 2}
-
-
-async def _to_its_end(here: World) -> None:
-    async with here.client.open(OBJECT, **OPEN) as file:
-        assert await file.read() == DATA
-
-
-async def _here_and_there(here: World) -> None:
-    async with here.client.open(OBJECT, **OPEN) as file:
-        for place in (9000, 4000, 0):
-            file.seek(place)
-            assert await file.read(600) == DATA[place : place + 600]
-
-
-async def _in_blocks(here: World) -> None:
-    async with here.client.open(OBJECT, **OPEN) as file:
-        assert b"".join([block async for block in file]) == DATA
-
-
-async def _left_in_the_middle(here: World) -> None:
-    async with here.client.open(OBJECT, **OPEN) as file:
-        got = 0
-        async for block in file:
-            assert DATA[got:].startswith(block)
-            got += len(block)
-            if got > 5000:
-                break
-
-
-async def _closed_in_the_middle(here: World) -> None:
-    async with here.client.open(OBJECT, **OPEN) as file:
-        assert await file.read(4500) == DATA[:4500]
-        await file.aclose()
-        await checkpoint()
-
-
-async def _as_a_whole(here: World) -> None:
-    here.s3.objects[OBJECT] = (DATA, 'W/"weak"')
-    async with here.client.open(OBJECT, **OPEN) as file:
-        assert await file.read(700) == DATA[:700]
-        assert await file.read() == DATA[700:]
-
-
-JOBS: Final = [
-    reading("open, read to the end", _to_its_end),
-    reading("open, seek and read", _here_and_there),
-    reading("open, iterate", _in_blocks),
-    reading("open, left in the middle", _left_in_the_middle),
-    reading("open, closed in the middle", _closed_in_the_middle),
-    reading("open, as a whole", _as_a_whole),
-]
-EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
-
-
-@EVERY_JOB
-@EVERY_WAY
-async def test_cancelled_at_every_checkpoint(job: Any, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way, check=after_cancellation)
-    assert not wrong
-    assert points > 15
-
-
-@EVERY_JOB
-@BY_ITS_OWN_SCOPE
-async def test_cancelled_while_a_request_fails(job: Any, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    """The cancellation, or, where the read was over by then, its error; and nothing is left."""
-
-    def prepare(here: World) -> None:
-        here.s3.fault = lambda call: Fault.REFUSED if call.number > 1 else None
-
-    def check(here: World, trial: Trial, _: Any) -> list[str]:
-        return [each for each in after_failure(here, trial, _) if not trial.cancelled or "exception" not in each]
-
-    _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, prepare=prepare, check=check)
-    assert not wrong
-
-
-@EVERY_JOB
-@pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP, TRIO], ids=["asyncio", "asyncio+uvloop", "trio"], indirect=True
-)
-async def test_every_request_fails(job: Any, tmp_path: Path, threads: InlineThreads) -> None:
-    """In every way: that once, each time that it is tried again, or with all that follow."""
-    wrong: list[str] = []
-    with swept():
-        for fault, lasting in product(Fault, Lasting):
-            for number in count(1):
-                failing = Failing(number, fault, lasting)
-                async with world(tmp_path, threads, job) as here:
-                    here.s3.fault = failing
-                    trial = await run(partial(job.call, here))
-                    wrong += [f"{text} [{failing}: {trial}]" for text in after_failure(here, trial, job)]
-                if failing.hit is None:
-                    break
-    assert not wrong
+# -- How it is left, and how it is asked for ---------------------------------------------------------------------------
 
 
 async def left_with_requests_under_way() -> bool:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -27,9 +26,11 @@ from handtruck.transfer.records import (
     record_name,
     write_record,
 )
+from tests.transfer.cancelling import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 URL: Final = "https://s3.test:9000/bucket/a%20key"
 RECORD: Final = Record(
@@ -40,10 +41,6 @@ SECRET: Final = "bm90IHRvIGJlIHNlZW4gYnkgYW55Ym9keSBlbHNlISE="
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
 
 
 def opened(source: Path, url: str = URL) -> RecordFile:

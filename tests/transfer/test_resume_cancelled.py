@@ -8,83 +8,56 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
 import pytest
 
-from handtruck.errors import HandtruckError, UsageError
+from handtruck.errors import UsageError
 from handtruck.transfer.journal import Journal, read_journal
 from handtruck.transfer.partial import JOURNAL, PART, PartialTarget
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, cases, run, swept
-from tests.transfer.memory_s3 import Call, Fault, MemoryS3
-from tests.transfer.resuming import (
+from tests.transfer.cancelling import (
+    BY_ITS_OWN_SCOPE,
+    DATA,
+    EVERY_WAY,
     OLD,
-    journal_of,
+    ON_EVERY_LOOP,
+    Lasting,
+    World,
+    at_every_checkpoint,
+    left_behind,
     memory_client,
-    names,
-    open_descriptors,
-    part_of,
-    stopped,
+    not_our_error,
+    not_the_cancellation,
+    when_every_request_fails,
 )
+from tests.transfer.cancelling import PART as RANGE
+from tests.transfer.checkpoints import InlineThreads, Trial, Way, run
+from tests.transfer.memory_s3 import Fault
+from tests.transfer.resuming import journal_of, names, part_of, stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from handtruck import S3Client
     from handtruck.models import DownloadResult
+    from tests.transfer.memory_s3 import MemoryS3
 
-pytestmark = pytest.mark.anyio
-
-
-DATA: Final = bytes(range(251)) * 44  # 11 044 bytes: two whole ranges, and one that is not
-RANGE: Final = 4096
-
-Loop: TypeAlias = tuple[str, dict[str, bool]]
-LOOPS: Final[tuple[tuple[str, Loop, tuple[Way, ...]], ...]] = (
-    ("asyncio", ("asyncio", {}), ON_ASYNCIO),
-    ("asyncio+uvloop", ("asyncio", {"use_uvloop": True}), ON_ASYNCIO),
-    ("trio", ("trio", {}), ON_TRIO),
-)
-BY_LOOP: Final = pytest.mark.parametrize(
-    "anyio_backend", [loop for _, loop, _ in LOOPS], ids=[name for name, _, _ in LOOPS], indirect=True
-)
-BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    [(("asyncio", {}), Way.NATIVE), (("trio", {}), Way.TRIO)],
-    ids=["asyncio-Task.cancel", "trio-trio scope"],
-    indirect=["anyio_backend"],
-)
-EVERY_WAY: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    cases(LOOPS),
-    indirect=["anyio_backend"],
-)
-
-
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> InlineThreads:
-    """Threads that take the same steps in every run, and blocks that are smaller than a range."""
-    caplog.set_level(logging.ERROR, "handtruck")  # "starting over", some thousand times
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    monkeypatch.setattr("handtruck.client.transfers.MIB", 1000)
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # some thousand waits for a disk that others use, too
-    return inline
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("may_block")]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> None:
-    """Here the loop stands still for threads, so the guard of that name would complain."""
+def _many_times(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Blocks that are smaller than a range; and what takes long some thousand times is left out."""
+    caplog.set_level(logging.ERROR, "handtruck")  # "starting over"
+    monkeypatch.setattr("handtruck.client.transfers.MIB", 1000)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # waits for a disk that others use, too
 
 
-async def fetch(client: S3Client, target: Path) -> DownloadResult:
-    return await client.download("b/k", target, part_size=RANGE, workers_count=2, resume=True)
+async def fetch(here: World) -> DownloadResult:
+    return await here.client.download("b/k", here.target, part_size=RANGE, workers_count=2, resume=True)
 
 
 async def nothing(_: S3Client, __: MemoryS3, target: Path) -> None:
@@ -106,15 +79,19 @@ async def another_version(client: S3Client, server: MemoryS3, target: Path) -> N
 Before: TypeAlias = "Callable[[S3Client, MemoryS3, Path], Awaitable[None]]"
 
 
-def leftovers(client: S3Client, server: MemoryS3, threads: InlineThreads, trial: Trial, descriptors: int) -> list[str]:
-    """Whatever is there that should not be, files aside."""
-    session = client._session
-    found = [*trial.strays, *threads.abandoned, *map(repr, server.answers)]
-    found += [f"{server.in_flight} in flight"] if server.in_flight else []
-    found += ["places"] if session.places.taken else []
-    found += ["thread tokens"] if session.threads.borrowed_tokens else []
-    found += ["descriptors"] if open_descriptors() != descriptors else []
-    return found
+@asynccontextmanager
+async def world(folder: Path, threads: InlineThreads, before: Before) -> AsyncIterator[World]:
+    """Everything new, and what the attempt before has left."""
+    async with memory_client() as (client, s3):
+        here = World(s3, client, folder, threads)
+        here.target.write_bytes(OLD)
+        s3.put("/b/k", DATA)
+        await before(client, s3, here.target)
+        s3.calls.clear()
+        here.begin()
+        yield here
+        for path in folder.iterdir():
+            path.unlink()
 
 
 def files_left(trial: Trial, target: Path) -> list[str]:
@@ -138,36 +115,16 @@ def _md5(data: bytes) -> str:
     return md5(data, usedforsecurity=False).hexdigest()
 
 
-async def one_trial(
-    folder: Path,
-    threads: InlineThreads,
-    before: Before,
-    *,
-    at: int = 0,
-    way: Way = Way.ANYIO,
-    fault: Callable[[Call], Fault | None] | None = None,
-) -> tuple[Trial, list[str]]:
-    """An attempt, cancelled or made to fail; gives all that was wrong, then or with the attempt after it."""
-    target = folder / "target"
-    target.write_bytes(OLD)
-    async with memory_client() as (client, server):
-        server.put("/b/k", DATA)
-        await before(client, server, target)
-        threads.abandoned.clear()
-        descriptors = open_descriptors()
-        server.fault = fault
-        trial = await run(partial(fetch, client, target), at=at, way=way)
-        server.fault = None
-        wrong = leftovers(client, server, threads, trial, descriptors) + files_left(trial, target)
-        if target.read_bytes() == OLD:
-            have = _usable(target)
-            result = await fetch(client, target)
-            wrong += [] if result.resumed == have else [f"resumed {result.resumed} of {have}"]
-        wrong += [] if target.read_bytes() == DATA else ["a wrong file"]
-        wrong += [] if names(folder) == [target.name] else [f"in the end {names(folder)}"]
-        for path in folder.iterdir():
-            path.unlink()
-    return trial, wrong
+async def after_it(here: World, trial: Trial) -> list[str]:
+    """All that is wrong after an attempt that was cancelled or has failed, or with the attempt after it."""
+    wrong = left_behind(here, trial) + files_left(trial, here.target)
+    if here.target.read_bytes() == OLD:
+        have = _usable(here.target)
+        result = await fetch(here)
+        wrong += [] if result.resumed == have else [f"resumed {result.resumed} of {have}"]
+    wrong += [] if here.target.read_bytes() == DATA else ["a wrong file"]
+    wrong += [] if names(here.folder) == [here.target.name] else [f"in the end {names(here.folder)}"]
+    return wrong
 
 
 def _usable(target: Path) -> int:
@@ -178,21 +135,21 @@ def _usable(target: Path) -> int:
     return min(read.covered, len(DATA) - 1)
 
 
+async def after_cancellation(here: World, trial: Trial) -> list[str]:
+    """All checks. What came at the same time becomes a note, and that the object had changed may come just then."""
+    out = [text for text in not_the_cancellation(trial) if "object was replaced" not in text]
+    return await after_it(here, trial) + out
+
+
+async def after_failure(here: World, trial: Trial) -> list[str]:
+    """All checks."""
+    return await after_it(here, trial) + not_our_error(trial)
+
+
 async def cancelled_everywhere(before: Before, way: Way, folder: Path, threads: InlineThreads) -> list[str]:
     """At the first, the second, the third checkpoint …; gives all that was wrong."""
-    wrong: list[str] = []
-    trial = Trial()
-    with swept():
-        for at in count(1):
-            trial, found = await one_trial(folder, threads, before, at=at, way=way)
-            if trial.kind is not None and not trial.cancelled:
-                found.append(f"exception {trial.kind.__name__}: {trial.text}")
-            # What came at the same time becomes a note, and that the object had changed may come just then.
-            found += [note for note in trial.notes if "object was replaced" not in note]
-            wrong += [f"{text} [checkpoint {at}]" for text in found]
-            if not trial.fired:
-                break
-    assert trial.steps > 20
+    points, wrong = await at_every_checkpoint(partial(world, folder, threads, before), fetch, way, after_cancellation)
+    assert points > 20
     return wrong
 
 
@@ -209,37 +166,14 @@ async def test_cancelled_when_it_was_cancelled_before(
     assert not await cancelled_everywhere(before, way, tmp_path, threads)
 
 
-@dataclass
-class Failing:
-    """The ``number``-th request fails, or all from there on do."""
-
-    fault: Fault
-    number: int
-    lasting: bool
-    seen: int = 0
-
-    def __call__(self, _: Call) -> Fault | None:
-        self.seen += 1
-        hit = self.seen >= self.number if self.lasting else self.seen == self.number
-        return self.fault if hit else None
-
-
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("before", [nothing, an_attempt, another_version], ids=lambda before: before.__name__)
-@BY_LOOP
+@ON_EVERY_LOOP
 async def test_every_request_fails(before: Before, fault: Fault, tmp_path: Path, threads: InlineThreads) -> None:
     """Once, or with all that follow."""
-    wrong: list[str] = []
-    with swept():
-        for lasting in (False, True):
-            for number in count(1):
-                failing = Failing(fault, number, lasting)
-                trial, found = await one_trial(tmp_path, threads, before, fault=failing)
-                if trial.kind is not None and not issubclass(trial.kind, HandtruckError):
-                    found.append(f"exception {trial.kind.__name__}: {trial.text}")
-                wrong += [f"{text} [{failing}]" for text in found]
-                if failing.seen < number:
-                    break
+    make = partial(world, tmp_path, threads, before)
+    lasting = (Lasting.ONCE, Lasting.ALL)
+    _, wrong = await when_every_request_fails(make, fetch, after_failure, faults=[fault], lasting=lasting)
     assert not wrong
 
 
@@ -279,10 +213,12 @@ async def test_mutation_descriptors_stay_open(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(PartialTarget, "discard", keep)
-            _, wrong = await one_trial(tmp_path, threads, nothing, at=30, way=way)
+            async with world(tmp_path, threads, nothing) as here:
+                trial = await run(partial(fetch, here), at=30, way=way)
+                wrong = await after_it(here, trial)
     except UsageError:
-        wrong = ["descriptors"]  # so is the lock
+        wrong = ["descriptor"]  # so is the lock
     finally:
         for target in kept:
             target.discard()
-    assert "descriptors" in wrong
+    assert [text for text in wrong if text.startswith("descriptor")]

@@ -26,6 +26,7 @@ from handtruck.transfer import partial as partial_module
 from handtruck.transfer.journal import read_journal
 from handtruck.transfer.partial import JOURNAL, PART, PartialTarget
 from tests.scripted import Reply, Request, TinyS3, store, truncated
+from tests.transfer.cancelling import memory_client
 from tests.transfer.resuming import (
     BODY,
     OLD,
@@ -36,7 +37,6 @@ from tests.transfer.resuming import (
     get,
     journal_of,
     left,
-    memory_client,
     moved,
     names,
     part_of,
@@ -538,8 +538,8 @@ async def test_mutation_any_version_will_do(target: Path, monkeypatch: pytest.Mo
     """Without If-Match, an ETag that nobody compares is all that is left."""
     right = operations.get_object
 
-    def bare(location: Any, headers: operations.Headers) -> Any:
-        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"))
+    def bare(location: Any, headers: operations.Headers, *query: Any) -> Any:
+        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"), *query)
 
     monkeypatch.setattr(operations, "get_object", bare)
     async with store() as (s3, tiny):
@@ -551,8 +551,8 @@ async def test_mutation_neither_guard(target: Path, monkeypatch: pytest.MonkeyPa
     """A file of two versions, and the check sees it."""
     right = operations.get_object
 
-    def bare(location: Any, headers: operations.Headers) -> Any:
-        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"))
+    def bare(location: Any, headers: operations.Headers, *query: Any) -> Any:
+        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"), *query)
 
     monkeypatch.setattr(operations, "get_object", bare)
     monkeypatch.setattr("handtruck.transfer.fetch.same_etag", lambda *_: True)

@@ -6,94 +6,46 @@ call finishes: the object is whole, no upload is open, no record is left.
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from itertools import count, product
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import anyio
-import anyio.to_thread
-import httpx
 import pytest
 
-import handtruck
-from handtruck import _body, _session
-from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, HandtruckError
-from handtruck.protocol import parts
-from handtruck.transfer import multipart, records, resume
+from handtruck.transfer import records, resume
 from handtruck.transfer.records import ENDING, read_record
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, CountedThreads, InlineThreads, Trial, Way, cases, run, swept
-from tests.transfer.memory_s3 import Call, Fault, MemoryS3
+from tests.transfer import cancelling
+from tests.transfer.cancelling import (
+    BY_ITS_OWN_SCOPE,
+    DATA,
+    EVERY_WAY,
+    OBJECT,
+    ON_EVERY_LOOP,
+    PART,
+    Lasting,
+    at_every_checkpoint,
+    left_behind,
+    memory_client,
+    when_every_request_fails,
+)
+from tests.transfer.memory_s3 import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+    from handtruck import Progress, UploadResult
+    from tests.transfer.checkpoints import CountedThreads, InlineThreads, Trial, Way
+    from tests.transfer.memory_s3 import Call
 
-PART: Final = 4096
-DATA: Final = bytes(range(251)) * 44  # 11 044 bytes: two whole parts, and one that is not
-OBJECT: Final = "/bucket/key"
-
-Loop: TypeAlias = tuple[str, dict[str, bool]]
-ASYNCIO: Final[Loop] = ("asyncio", {})
-UVLOOP: Final[Loop] = ("asyncio", {"use_uvloop": True})
-TRIO: Final[Loop] = ("trio", {})
-LOOPS: Final = (("asyncio", ASYNCIO, ON_ASYNCIO), ("asyncio+uvloop", UVLOOP, ON_ASYNCIO), ("trio", TRIO, ON_TRIO))
-EVERY_WAY: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    cases(LOOPS),
-    indirect=["anyio_backend"],
-)
-BY_ITS_OWN_SCOPE: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    [pytest.param(ASYNCIO, Way.NATIVE, id="asyncio-Task.cancel"), pytest.param(TRIO, Way.TRIO, id="trio-trio scope")],
-    indirect=["anyio_backend"],
-)
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.usefixtures("small", "may_block")]
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects of a few KiB go the ways of large ones."""
-    monkeypatch.setattr(parts, "MIN_PART_SIZE", 1024)
-    monkeypatch.setattr(_body, "SLICE", 2500)
-    monkeypatch.setattr(_session, "SMALL", 1024)
-    monkeypatch.setattr(multipart, "_LOOK_AGAIN", 0)
+class World(cancelling.World):
+    """With what may lie beside the source."""
 
-
-@pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> None:
-    """Here the loop stands still for threads, so the guard of that name would complain."""
-
-
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    """Threads that take the same steps in every run."""
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    return inline
-
-
-def open_descriptors() -> int:
-    """How many this process has."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - called thousands of times
-
-
-@dataclass
-class World:
-    """What the calls work on, new for every run."""
-
-    s3: MemoryS3
-    client: handtruck.S3Client
-    source: Path
-    threads: InlineThreads | CountedThreads
-    descriptors: int = 0
-
-    async def put(self, **arguments: Any) -> handtruck.UploadResult:
+    async def put(self, **arguments: Any) -> UploadResult:
         """The call."""
         return await self.client.upload(OBJECT, self.source, part_size=PART, workers_count=2, resume=True, **arguments)
 
@@ -107,29 +59,37 @@ class World:
         found = [read_record(path.read_bytes()) for path in self.beside if path.name.endswith(ENDING)]
         return [record.upload_id for record in found if record is not None]
 
-
-@asynccontextmanager
-async def world(folder: Path, threads: InlineThreads | CountedThreads) -> AsyncIterator[World]:
-    """Everything new but the folder, and that as it was."""
-    s3 = MemoryS3()
-    async with httpx.AsyncClient(transport=s3, trust_env=False) as http:
-        client = handtruck.S3Client("http://s3.test", http, credentials=StaticCredentials("id", "key"))
-        client._session.random = lambda: 0.0
-        here = World(s3, client, folder / "source.bin", threads)
-        if not here.source.exists():
-            here.source.write_bytes(DATA)
-        for path in here.beside:
-            path.unlink()
-        threads.abandoned.clear()
-        here.descriptors = open_descriptors()
-        yield here
+    def left(self) -> list[str]:
+        """Anything but a record that says something."""
+        found = super().left() + [f"file {path.name}" for path in self.beside if not path.name.endswith(ENDING)]
+        return found + (["file: a record that says nothing"] if len(self.beside) != len(self.recorded()) else [])
 
 
-# -- What is there before the call -----------------------------------------------------------------------------------
+Before: TypeAlias = "Callable[[World], Awaitable[None]]"
 
 
 async def nothing(_: World) -> None:
     """The first call."""
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, threads: InlineThreads | CountedThreads, before: Before = nothing
+) -> AsyncIterator[World]:
+    """Everything new but the folder, and that as the call before has left it."""
+    async with memory_client() as (client, s3):
+        here = World(s3, client, folder, threads)
+        if not here.source.exists():
+            here.source.write_bytes(DATA)
+        for path in here.beside:
+            path.unlink()
+        here.begin()
+        await before(here)
+        s3.calls.clear()
+        yield here
+
+
+# -- What is there before the call -----------------------------------------------------------------------------------
 
 
 async def a_part(here: World) -> None:
@@ -184,23 +144,6 @@ EVERY_BEFORE: Final = pytest.mark.parametrize("before", BEFORE, ids=lambda befor
 # -- The checks ------------------------------------------------------------------------------------------------------
 
 
-def left_behind(here: World, trial: Trial) -> list[str]:
-    """Whatever is there that should not be."""
-    session = here.client._session
-    found = [f"task {stray}" for stray in trial.strays]
-    found += [f"thread {thread}" for thread in here.threads.abandoned]
-    found += [f"answer {answer}" for answer in here.s3.answers]
-    found += [f"request {here.s3.in_flight} in flight"] if here.s3.in_flight else []
-    found += [f"token {session.places.taken} of places"] if session.places.taken else []
-    found += [f"token {session.threads.borrowed_tokens} of threads"] if session.threads.borrowed_tokens else []
-    if (now := open_descriptors()) != here.descriptors:
-        found.append(f"descriptor {now - here.descriptors} more than before")
-    found += [f"file {path.name}" for path in here.beside if not path.name.endswith(ENDING)]
-    if len(here.beside) != len(here.recorded()):
-        found.append("file: a record that says nothing")
-    return found
-
-
 def on_record(here: World, trial: Trial) -> list[str]:
     """Every open upload is that of the record, and the caller was told (if the call has come so far as to know)."""
     knows = bool(here.s3.calls)
@@ -231,34 +174,17 @@ async def the_next_call(here: World) -> list[str]:
     return found + [f"next: {path.name} is left" for path in here.beside]
 
 
-async def after_cancellation(here: World, trial: Trial) -> list[str]:
+async def after_failure(here: World, trial: Trial) -> list[str]:
     """All checks."""
+    return left_behind(here, trial) + on_record(here, trial) + await the_next_call(here)
+
+
+async def after_cancellation(here: World, trial: Trial) -> list[str]:
+    """All checks; and the cancellation has come out."""
     found = left_behind(here, trial) + on_record(here, trial)
     if trial.kind is not None and not trial.cancelled:
         found.append(f"exception {trial.kind.__name__}: {trial.text}")
     return found + await the_next_call(here)
-
-
-async def at_every_checkpoint(
-    folder: Path,
-    threads: InlineThreads | CountedThreads,
-    before: Callable[[World], Awaitable[None]],
-    way: Way,
-    *,
-    stride: int = 1,
-) -> tuple[int, list[str]]:
-    """Cancel at the first, the second, the third checkpoint …; gives how many there are, and all that was wrong."""
-    wrong: list[str] = []
-    with swept():
-        for at in count(1, stride):
-            async with world(folder, threads) as here:
-                await before(here)
-                here.s3.calls.clear()
-                trial = await run(here.put, at=at, way=way)
-                wrong += [f"{text} [checkpoint {at}, {way.value}]" for text in await after_cancellation(here, trial)]
-            if not trial.fired:
-                return trial.steps, wrong
-    raise AssertionError
 
 
 # -- The tests -------------------------------------------------------------------------------------------------------
@@ -266,11 +192,11 @@ async def at_every_checkpoint(
 
 @pytest.mark.parametrize("before", BEFORE[:2], ids=lambda before: before.__name__)
 @EVERY_WAY
-async def test_cancelled_at_every_checkpoint(
-    before: Callable[[World], Awaitable[None]], way: Way, tmp_path: Path, threads: InlineThreads
-) -> None:
+async def test_cancelled_at_every_checkpoint(before: Before, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
     """The promise of ``resume=True``."""
-    points, wrong = await at_every_checkpoint(tmp_path, threads, before, way)
+    points, wrong = await at_every_checkpoint(
+        partial(world, tmp_path, threads, before), World.put, way, after_cancellation
+    )
     assert not wrong
     assert points > 20
 
@@ -278,57 +204,35 @@ async def test_cancelled_at_every_checkpoint(
 @pytest.mark.parametrize("before", BEFORE[2:], ids=lambda before: before.__name__)
 @BY_ITS_OWN_SCOPE
 async def test_cancelled_with_more_to_find_out(
-    before: Callable[[World], Awaitable[None]], way: Way, tmp_path: Path, threads: InlineThreads
+    before: Before, way: Way, tmp_path: Path, threads: InlineThreads
 ) -> None:
     """The same, by fewer ways."""
-    _, wrong = await at_every_checkpoint(tmp_path, threads, before, way)
+    _, wrong = await at_every_checkpoint(partial(world, tmp_path, threads, before), World.put, way, after_cancellation)
     assert not wrong
 
 
 @pytest.mark.parametrize("before", [nothing, a_part], ids=lambda before: before.__name__)
 @BY_ITS_OWN_SCOPE
 async def test_cancelled_with_real_threads(
-    before: Callable[[World], Awaitable[None]], way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: Before, way: Way, tmp_path: Path, real_threads: CountedThreads
 ) -> None:
     """A sample of the same, with threads that take their time."""
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
-    async with world(tmp_path, threads) as here:
+    async with world(tmp_path, real_threads) as here:
         await here.put()  # the loop keeps a descriptor or two for its threads
-    _, wrong = await at_every_checkpoint(tmp_path, threads, before, way, stride=5)
+    make = partial(world, tmp_path, real_threads, before)
+    _, wrong = await at_every_checkpoint(make, World.put, way, after_cancellation, stride=5)
     assert not wrong
 
 
 @EVERY_BEFORE
-@pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP, TRIO], ids=["asyncio", "asyncio+uvloop", "trio"], indirect=True
-)
-async def test_every_request_fails(
-    before: Callable[[World], Awaitable[None]], tmp_path: Path, threads: InlineThreads
-) -> None:
+@ON_EVERY_LOOP
+async def test_every_request_fails(before: Before, tmp_path: Path, threads: InlineThreads) -> None:
     """In every way: that once, or with all that follow."""
-    wrong: list[str] = []
-    tries = 0
-    with swept():
-        for fault, lasting in product(Fault, (False, True)):
-            for number in count(1):
-                async with world(tmp_path, threads) as here:
-                    await before(here)
-                    here.s3.calls.clear()
-                    here.s3.fault = partial(_from, number, fault, lasting)
-                    trial = await run(here.put)
-                    hit = len(here.s3.calls) >= number
-                    found = left_behind(here, trial) + on_record(here, trial) + await the_next_call(here)
-                    wrong += [f"{text} [{fault} of request {number}, {lasting=}: {trial}]" for text in found]
-                if not hit:
-                    break
-                tries += 1
+    make = partial(world, tmp_path, threads, before)
+    lasting = (Lasting.ONCE, Lasting.ALL)
+    tries, wrong = await when_every_request_fails(make, World.put, after_failure, lasting=lasting)
     assert not wrong
     assert tries >= 2 * len(Fault)
-
-
-def _from(number: int, fault: Fault, lasting: bool, call: Call) -> Fault | None:
-    return fault if call.number == number or (lasting and call.number > number) else None
 
 
 class Interrupt(BaseException):
@@ -338,7 +242,7 @@ class Interrupt(BaseException):
 async def test_interrupted(tmp_path: Path, threads: InlineThreads) -> None:
     """That keeps it, too, and comes out as it is."""
 
-    def interrupt(_: handtruck.Progress) -> None:
+    def interrupt(_: Progress) -> None:
         raise Interrupt
 
     async with world(tmp_path, threads) as here:
@@ -387,5 +291,5 @@ async def test_mutation(
 ) -> None:
     """The guarantee broken, its check is red."""
     monkeypatch.setattr(owner, name, instead)
-    _, wrong = await at_every_checkpoint(tmp_path, threads, nothing, way)
+    _, wrong = await at_every_checkpoint(partial(world, tmp_path, threads), World.put, way, after_cancellation)
     assert [text for text in wrong if text.startswith(shows)]

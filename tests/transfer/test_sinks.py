@@ -9,30 +9,43 @@ import codecs
 import errno
 import io
 import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, product
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 import anyio.abc
 import httpx
 import pytest
 
-from handtruck.errors import ConnectionFailed, HandtruckError, InvalidResponse, NotFound, PreconditionFailed, UsageError
+from handtruck.errors import ConnectionFailed, InvalidResponse, NotFound, PreconditionFailed, UsageError
 from handtruck.models import DownloadResult, Progress
 from handtruck.transfer import sinks
 from handtruck.transfer.sinks import taker_of
-from tests import blocking
 from tests.scripted import Reply, Request, TinyS3, store, truncated
-from tests.transfer.checkpoints import ON_ASYNCIO, ON_TRIO, InlineThreads, Trial, Way, cases, run, swept
-from tests.transfer.memory_s3 import Call, Fault
-from tests.transfer.resuming import BODY, OTHER, STEP, memory_client, moved, open_descriptors
+from tests.transfer.cancelling import (
+    DATA,
+    EVERY_WAY,
+    ON_EVERY_LOOP,
+    Lasting,
+    World,
+    at_every_checkpoint,
+    left_behind,
+    memory_client,
+    not_our_error,
+    not_the_cancellation,
+    when_every_request_fails,
+)
+from tests.transfer.cancelling import PART as RANGE
+from tests.transfer.resuming import BODY, OTHER, STEP, moved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from handtruck import S3Client
+    from tests.transfer.checkpoints import InlineThreads, Trial, Way
 
 pytestmark = pytest.mark.anyio
 
@@ -479,106 +492,64 @@ async def test_a_slow_sink_holds_everything_up() -> None:
 
 # -- Cancelled, and failing, at every place ----------------------------------------------------------------------------
 
-DATA: Final = bytes(range(251)) * 44  # 11 044 bytes: two whole ranges, and one that is not
-RANGE: Final = 4096
-
-Loop: TypeAlias = tuple[str, dict[str, bool]]
-LOOPS: Final[tuple[tuple[str, Loop, tuple[Way, ...]], ...]] = (
-    ("asyncio", ("asyncio", {}), ON_ASYNCIO),
-    ("asyncio+uvloop", ("asyncio", {"use_uvloop": True}), ON_ASYNCIO),
-    ("trio", ("trio", {}), ON_TRIO),
-)
-BY_LOOP: Final = pytest.mark.parametrize(
-    "anyio_backend", [loop for _, loop, _ in LOOPS], ids=[name for name, _, _ in LOOPS], indirect=True
-)
-EVERY_WAY: Final = pytest.mark.parametrize(
-    ("anyio_backend", "way"),
-    cases(LOOPS),
-    indirect=["anyio_backend"],
-)
 SINKS: Final = pytest.mark.parametrize("make", [lambda: Plain(len), Sender], ids=["file", "stream"])
 
 
-@pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The guard of that name; but where the loop stands still for threads it would complain."""
-    if "threads" in request.fixturenames:
-        yield
-        return
-    with blocking.guard() as calls:
-        yield
-    assert not calls
+@dataclass
+class Filling(World):
+    """A sink that a download is to fill."""
+
+    sink: Any = field(kw_only=True)
+
+    def left(self) -> list[str]:
+        """What the sink took is the object's, too."""
+        taken = bytes(self.sink.taken)
+        return super().left() + ([] if taken == DATA[: len(taken)] else ["bytes that are not the object's"])
 
 
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    """Threads that take the same steps in every run."""
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    return inline
+@asynccontextmanager
+async def filling(make: Callable[[], Any], folder: Path, threads: InlineThreads) -> AsyncIterator[Filling]:
+    async with memory_client() as (client, s3):
+        s3.put("/b/k", DATA)
+        here = Filling(s3, client, folder, threads, sink=make())
+        here.begin()
+        yield here
 
 
-async def one_trial(
-    make: Callable[[], Any],
-    threads: InlineThreads,
-    *,
-    at: int = 0,
-    way: Way = Way.ANYIO,
-    fault: Callable[[Call], Fault | None] | None = None,
-) -> tuple[Trial, list[str]]:
-    """One download; gives all that was wrong."""
-    sink = make()
-    async with memory_client() as (client, server):
-        server.put("/b/k", DATA)
-        server.fault = fault
-        threads.abandoned.clear()
-        descriptors = open_descriptors()
-        fetch = partial(client.download, "b/k", sink, part_size=RANGE, workers_count=2)
-        trial = await run(fetch, at=at, way=way)
-        session = client._session
-        wrong = [*trial.strays, *threads.abandoned, *map(repr, server.answers)]
-        wrong += [f"{server.in_flight} in flight"] if server.in_flight else []
-        wrong += ["places"] if session.places.taken else []
-        wrong += ["thread tokens"] if session.threads.borrowed_tokens else []
-        wrong += ["descriptors"] if open_descriptors() != descriptors else []
-    taken = bytes(sink.taken)
-    wrong += [] if taken == DATA[: len(taken)] else ["bytes that are not the object's"]
-    wrong += [] if trial.kind is not None or len(taken) == len(DATA) else ["less than all"]
-    return trial, wrong
+async def fill(here: Filling) -> DownloadResult:
+    return await here.client.download("b/k", here.sink, part_size=RANGE, workers_count=2)
+
+
+def less_than_all(here: Filling, trial: Trial) -> list[str]:
+    return ["less than all"] if trial.kind is None and len(here.sink.taken) < len(DATA) else []
+
+
+def after_cancellation(here: Filling, trial: Trial) -> list[str]:
+    return left_behind(here, trial) + less_than_all(here, trial) + not_the_cancellation(trial)
+
+
+def after_failure(here: Filling, trial: Trial) -> list[str]:
+    return left_behind(here, trial) + less_than_all(here, trial) + not_our_error(trial)
 
 
 @SINKS
 @EVERY_WAY
-async def test_cancelled_at_every_checkpoint(make: Callable[[], Any], way: Way, threads: InlineThreads) -> None:
-    wrong: list[str] = []
-    trial = Trial()
-    with swept():
-        for at in count(1):
-            trial, found = await one_trial(make, threads, at=at, way=way)
-            if trial.kind is not None and not trial.cancelled:
-                found.append(f"exception {trial.kind.__name__}: {trial.text}")
-            wrong += [f"{text} [checkpoint {at}]" for text in [*found, *trial.notes]]
-            if not trial.fired:
-                break
+@pytest.mark.usefixtures("may_block")
+async def test_cancelled_at_every_checkpoint(
+    make: Callable[[], Any], way: Way, tmp_path: Path, threads: InlineThreads
+) -> None:
+    points, wrong = await at_every_checkpoint(partial(filling, make, tmp_path, threads), fill, way, after_cancellation)
     assert not wrong
-    assert trial.steps > 20
+    assert points > 20
 
 
 @SINKS
-@BY_LOOP
-async def test_every_request_fails(make: Callable[[], Any], threads: InlineThreads) -> None:
-    wrong: list[str] = []
-    with swept():
-        for fault, number in product(Fault, range(1, 5)):
-
-            def failing(call: Call, fault: Fault = fault, number: int = number) -> Fault | None:
-                return fault if call.number >= number else None
-
-            trial, found = await one_trial(make, threads, fault=failing)
-            if trial.kind is not None and not issubclass(trial.kind, HandtruckError):
-                found.append(f"exception {trial.kind.__name__}: {trial.text}")
-            wrong += [f"{text} [{fault} from {number} on]" for text in found]
+@ON_EVERY_LOOP
+@pytest.mark.usefixtures("may_block")
+async def test_every_request_fails(make: Callable[[], Any], tmp_path: Path, threads: InlineThreads) -> None:
+    """And all that follow."""
+    world = partial(filling, make, tmp_path, threads)
+    _, wrong = await when_every_request_fails(world, fill, after_failure, lasting=[Lasting.ALL])
     assert not wrong
 
 
@@ -607,8 +578,8 @@ async def test_mutation_neither_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
     right = operations.get_object
 
-    def bare(location: Any, headers: operations.Headers) -> Any:
-        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"))
+    def bare(location: Any, headers: operations.Headers, *query: Any) -> Any:
+        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"), *query)
 
     monkeypatch.setattr(operations, "get_object", bare)
     monkeypatch.setattr("handtruck.transfer.fetch.same_etag", lambda *_: True)

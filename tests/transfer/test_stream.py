@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import count, product
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -15,44 +14,30 @@ from anyio.lowlevel import checkpoint
 from handtruck import ObjectStream
 from handtruck.errors import ConnectionFailed, InvalidResponse, NotFound, S3Error, TransferTimeout, UsageError
 from tests.scripted import RESET, SILENCE, Reply, Request, TinyS3, client, error, serve, store, truncated
-from tests.transfer.checkpoints import Way, run, swept
-from tests.transfer.memory_s3 import Fault
-from tests.transfer.reading import after_cancellation, after_failure, inline_threads, reading, small
-from tests.transfer.test_cancellation import (
-    ASYNCIO,
+from tests.transfer.cancelling import (
     BY_ITS_OWN_SCOPE,
     DATA,
     EVERY_WAY,
     OBJECT,
-    TRIO,
-    UVLOOP,
-    Failing,
-    Lasting,
-    World,
+    ON_EVERY_LOOP,
+    Job,
+    JobWorld,
     at_every_checkpoint,
-    world,
+    marked_only,
+    when_every_request_fails,
+    world_of,
 )
+from tests.transfer.reading import BLOCK, after_cancellation, after_failure, reading, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.transfer.checkpoints import InlineThreads
+    from tests.transfer.checkpoints import InlineThreads, Way
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_windows")]
 
 BODY: Final = bytes(range(251)) * 40  # 10 040 bytes
-BLOCK: Final = 1500
-
-
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    return inline_threads(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch)
 
 
 def chunked(reply: Reply, *, whole: bool = True) -> Reply:
@@ -62,12 +47,6 @@ def chunked(reply: Reply, *, whole: bool = True) -> Reply:
     headers = (*reply.headers, ("Content-Length", None), ("Transfer-Encoding", "chunked"))
     end = b"0\r\n\r\n" if whole else b""
     return Reply(status=reply.status, headers=headers, body=body + end, then="keep" if whole else "close")
-
-
-def whole(tiny: TinyS3, _: Request) -> Reply:
-    """A server that knows no ranges."""
-    found = tiny.objects["b/k"]
-    return Reply(headers=(("ETag", found.etag), *found.headers), body=found.data)
 
 
 # -- What comes --------------------------------------------------------------------------------------------------------
@@ -417,23 +396,23 @@ async def test_headers_go_along() -> None:
 # -- Cancelled at every checkpoint, failing at every request -----------------------------------------------------------
 
 
-async def _all(here: World) -> None:
+async def _all(here: JobWorld) -> None:
     async with here.client.stream(OBJECT) as stream:
         assert await stream.read() == DATA
 
 
-async def _blocks_of_a_part(here: World) -> None:
+async def _blocks_of_a_part(here: JobWorld) -> None:
     async with here.client.stream(OBJECT, byte_range=(1000, 9000)) as stream:
         assert b"".join([block async for block in stream]) == DATA[1000:9000]
 
 
-async def _left_in_the_middle(here: World) -> None:
+async def _left_in_the_middle(here: JobWorld) -> None:
     async with here.client.stream(OBJECT) as stream:
         assert await stream.read(1000) == DATA[:1000]
         await checkpoint()
 
 
-async def _with_requests_inside(here: World) -> None:
+async def _with_requests_inside(here: JobWorld) -> None:
     async with here.client.stream(OBJECT) as stream:
         assert await stream.read(10) == DATA[:10]
         async with here.client.stream(OBJECT, byte_range=(5, 50)) as other:
@@ -452,29 +431,19 @@ EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
 
 @EVERY_JOB
 @EVERY_WAY
-async def test_cancelled_at_every_checkpoint(job: Any, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way, check=after_cancellation)
+async def test_cancelled_at_every_checkpoint(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
+    points, wrong = await at_every_checkpoint(
+        partial(world_of, job, tmp_path, threads), job.call, way, after_cancellation
+    )
     assert not wrong
     assert points > 10
 
 
 @EVERY_JOB
-@pytest.mark.parametrize(
-    "anyio_backend", [ASYNCIO, UVLOOP, TRIO], ids=["asyncio", "asyncio+uvloop", "trio"], indirect=True
-)
-async def test_every_request_fails(job: Any, tmp_path: Path, threads: InlineThreads) -> None:
+@ON_EVERY_LOOP
+async def test_every_request_fails(job: Job, tmp_path: Path, threads: InlineThreads) -> None:
     """In every way: that once, each time that it is tried again, or with all that follow."""
-    wrong: list[str] = []
-    with swept():
-        for fault, lasting in product(Fault, Lasting):
-            for number in count(1):
-                failing = Failing(number, fault, lasting)
-                async with world(tmp_path, threads, job) as here:
-                    here.s3.fault = failing
-                    trial = await run(partial(job.call, here))
-                    wrong += [f"{text} [{failing}: {trial}]" for text in after_failure(here, trial, job)]
-                if failing.hit is None:
-                    break
+    _, wrong = await when_every_request_fails(partial(world_of, job, tmp_path, threads), job.call, after_failure)
     assert not wrong
 
 
@@ -482,11 +451,9 @@ async def test_every_request_fails(job: Any, tmp_path: Path, threads: InlineThre
 async def test_mutation_the_answer_is_not_closed(
     way: Way, tmp_path: Path, threads: InlineThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def marked_only(response: httpx.Response) -> None:
-        response.is_closed = True
-
     monkeypatch.setattr(httpx.Response, "aclose", marked_only)
-    _, wrong = await at_every_checkpoint(tmp_path, threads, JOBS[2], way, stride=3, check=after_cancellation)
+    world = partial(world_of, JOBS[2], tmp_path, threads)
+    _, wrong = await at_every_checkpoint(world, JOBS[2].call, way, after_cancellation, stride=3)
     assert [text for text in wrong if text.startswith("answer")]
 
 

@@ -1,20 +1,17 @@
 """The writer: an object appears when its block was left cleanly, whole, or not at all; and nothing is left behind.
 
-Cancelled at every checkpoint, in every way, and with every request failing, by the checks of
-:mod:`tests.transfer.test_cancellation`. Each mutation at the end breaks one guarantee, and sees its check go red.
+Cancelled it is in ``test_writer_cancelled.py``. Each mutation at the end breaks one guarantee, and sees its check go
+red.
 """
 
 from __future__ import annotations
 
-import asyncio
 import tracemalloc
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count, product
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 import httpx
 import pytest
 from anyio.lowlevel import checkpoint
@@ -22,202 +19,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import handtruck
-from handtruck._tasks import siblings
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, NotFound, S3Error, UsageError
 from handtruck.protocol.parts import MIB
-from handtruck.transfer.multipart import MultipartUpload
-from handtruck.transfer.upload import UploadPlan
 from handtruck.transfer.writer import HandedBlocks, ObjectWriter
 from tests.scripted import Reply, error, store, xml
-from tests.transfer.checkpoints import CountedThreads, InlineThreads, Trial, Way, run, swept
+from tests.transfer.cancelling import DATA, OBJECT, OLD, PART
 from tests.transfer.memory_s3 import Call, Fault, MemoryS3
-from tests.transfer.test_cancellation import (
-    BLOCKS,
-    BY_ITS_OWN_SCOPE,
-    DATA,
-    EVERY_WAY,
-    FIRST,
-    LOOPS,
-    OBJECT,
-    OLD,
-    ON_EITHER_ASYNCIO,
-    PART,
-    Failing,
-    Job,
-    Lasting,
-    World,
-    _small,  # noqa: F401 - a fixture
-    after_failure,
-    at_every_checkpoint,
-    left_behind,
-    torn,
-    world,
-)
+from tests.transfer.writing import a_while, memory, published_whatever_happens, stored, within, writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from handtruck import Progress, S3Client
     from tests.scripted import Request
 
-pytestmark = pytest.mark.anyio
-
-
-def writer(s3: S3Client, name: str = OBJECT, progress: Callable[[Progress], object] | None = None, **plan: Any) -> Any:
-    """What ``S3Client.open`` gives; typed as anything, for the arguments that are wrong.
-
-    Not hashed, unless that is asked for: then no thread makes the number of rounds uncertain.
-    """
-    options = {"part_size": PART, "workers": 2, "slots": 2, "tries": 3, "headers": (), "hashed": False, **plan}
-    return ObjectWriter(s3._session, UploadPlan(location=s3._locate(name), **options), progress)
-
-
-@asynccontextmanager
-async def memory(*, old: bool = False) -> AsyncIterator[tuple[S3Client, MemoryS3]]:
-    """An S3 in memory, and a client of it; at the end nothing may be left open."""
-    s3 = MemoryS3()
-    if old:
-        s3.put(OBJECT, OLD)
-    async with httpx.AsyncClient(transport=s3, trust_env=False) as http:
-        client = handtruck.S3Client("http://s3.test", http, credentials=StaticCredentials("id", "key"))
-        client._session.random = lambda: 0.0
-        yield client, s3
-    assert (s3.uploads, s3.in_flight, s3.answers, client._session.places.taken) == ({}, 0, set(), 0)
-
-
-async def within(f: Any, body: Callable[[Any], Awaitable[object]]) -> None:
-    """Use a writer."""
-    async with f:
-        await body(f)
-
-
-def stored(s3: MemoryS3) -> bytes | None:
-    return s3.objects.get(OBJECT, (None, ""))[0]
-
-
-async def a_while() -> None:
-    for _ in range(100):
-        await checkpoint()
-
-
-# -- Cancelled at every checkpoint, and with every request failing ---------------------------------------------------
-
-
-async def _in_parts(here: World) -> None:
-    async with writer(here.client, hashed=True) as f:
-        for block in BLOCKS:
-            await checkpoint()
-            await f.write(block)
-
-
-async def _as_one(here: World) -> None:
-    async with writer(here.client, part_size=len(DATA), hashed=True) as f:
-        for block in BLOCKS:
-            await f.write(block)
-
-
-async def _at_once(here: World) -> None:
-    async with writer(here.client, slots=1, hashed=True) as f:
-        await f.write(DATA)
-
-
-async def _closed_early(here: World) -> None:
-    async with writer(here.client) as f:
-        await f.write(DATA)
-        await f.aclose()
-        await checkpoint()
-
-
-async def _by_a_child(here: World) -> None:
-    async with writer(here.client) as f, siblings() as group:
-        group.start_soon(f.write, DATA)
-
-
-async def _all_caught(here: World) -> None:
-    """As those do who log every error and go on."""
-    async with writer(here.client) as f:
-        for block in BLOCKS:
-            with suppress(Exception):
-                await f.write(block)
-
-
-JOBS: Final = (
-    Job("in parts", _in_parts, existing=True),
-    Job("as one", _as_one),
-    Job("at once", _at_once),
-    Job("closed early", _closed_early),
-    Job("by a child", _by_a_child),
-    Job("all errors caught", _all_caught, existing=True),
-)
-EVERY_JOB: Final = pytest.mark.parametrize("job", JOBS, ids=str)
-IN_PARTS: Final = JOBS[0]
-THE_FIRST: Final = pytest.mark.parametrize("job", JOBS[:4], ids=str)
-ON_ALL_LOOPS: Final = pytest.mark.parametrize(
-    "anyio_backend", [loop for _, loop, _ in LOOPS], ids=[name for name, _, _ in LOOPS], indirect=True
-)
-
-
-@pytest.fixture(name="threads")
-def _threads(monkeypatch: pytest.MonkeyPatch) -> InlineThreads:
-    """Threads that take the same steps in every run."""
-    inline = InlineThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", inline.run_sync)
-    monkeypatch.setattr(anyio.from_thread, "check_cancelled", lambda: None)
-    return inline
-
-
-@THE_FIRST
-@EVERY_WAY
-async def test_cancelled_at_every_checkpoint(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    points, wrong = await at_every_checkpoint(tmp_path, threads, job, way)
-    assert not wrong
-    assert points > 12
-
-
-@EVERY_JOB
-@BY_ITS_OWN_SCOPE
-async def test_cancelled_with_real_threads(job: Job, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = CountedThreads()
-    monkeypatch.setattr(anyio.to_thread, "run_sync", threads.run_sync)
-    async with world(tmp_path, threads, job) as here:
-        await job.call(here)
-    _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, stride=5)
-    assert not wrong
-
-
-@EVERY_JOB
-@BY_ITS_OWN_SCOPE
-async def test_cancelled_while_a_request_fails(job: Job, way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    def prepare(here: World) -> None:
-        here.s3.fault = lambda call: Fault.REFUSED if call.part not in FIRST else None
-
-    def check(here: World, trial: Trial, job: Job) -> list[str]:
-        found = left_behind(here, trial) + torn(here, trial, job) + [f"open upload {one}" for one in here.s3.uploads]
-        failed = trial.kind is None or trial.kind is S3Error
-        return found if trial.cancelled or failed else [*found, f"exception {trial}"]
-
-    _, wrong = await at_every_checkpoint(tmp_path, threads, job, way, prepare=prepare, check=check)
-    assert not wrong
-
-
-@EVERY_JOB
-@ON_ALL_LOOPS
-async def test_every_request_fails(job: Job, tmp_path: Path, threads: InlineThreads) -> None:
-    """In every way. What was there stays, or the object is whole; and no error gets lost in a block that catches it."""
-    wrong: list[str] = []
-    with swept():
-        for fault, lasting in product(Fault, Lasting):
-            for number in count(1):
-                failing = Failing(number, fault, lasting)
-                async with world(tmp_path, threads, job) as here:
-                    here.s3.fault = failing
-                    trial = await run(partial(job.call, here))
-                    wrong += [f"{text} [{failing}: {trial}]" for text in after_failure(here, trial, job)]
-                if failing.hit is None:
-                    break
-    assert not wrong
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small")]
 
 
 # -- What is written ---------------------------------------------------------------------------------------------------
@@ -619,6 +436,18 @@ async def test_what_progress_raises() -> None:
                     await f.write(bytes(size))
 
 
+async def test_an_interrupt_behind_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody wraps it; the block is over."""
+
+    def hash_view(_: object) -> str:
+        raise Interrupt
+
+    monkeypatch.setattr("handtruck._session.hash_view", hash_view)
+    with pytest.raises(Interrupt):
+        async with memory() as (client, _), writer(client, hashed=True) as f:
+            await f.write(bytes(10))
+
+
 async def test_an_error_of_a_peer() -> None:
     """By our own transport, over a socket."""
     async with store() as (s3, tiny):
@@ -637,250 +466,13 @@ async def test_an_error_of_a_peer() -> None:
             assert tiny.objects["b/other"].data == DATA
 
 
-# -- Cancelled in part -------------------------------------------------------------------------------------------------
-
-
-async def test_a_write_that_was_cancelled_half_way_tears_the_object() -> None:
-    """Who goes on after that would publish an object with a hole."""
-    async with memory(old=True) as (client, s3):
-
-        async def body(f: Any) -> None:
-            await write_half_of_it(f, s3)
-            for use in (partial(f.write, b"the rest"), f.aclose):
-                with pytest.raises(anyio.BrokenResourceError, match="bucket/key was not written"):
-                    await use()
-
-        with pytest.raises(anyio.BrokenResourceError, match="half-way"):
-            await within(writer(client), body)
-        assert stored(s3) == OLD
-
-
-async def write_half_of_it(f: Any, s3: MemoryS3) -> None:
-    """Start a write that S3's silence stops, and cancel it; then S3 speaks again."""
-    speak = anyio.Event()
-
-    async def before_answer(_: Call) -> None:
-        await speak.wait()
-
-    s3.before_answer = before_answer
-    async with anyio.create_task_group() as group:
-        group.start_soon(f.write, DATA * 2)
-        await a_while()
-        assert 0 < f.tell() < len(DATA * 2)
-        group.cancel_scope.cancel()
-    speak.set()
-
-
-async def test_a_write_that_was_cancelled_before_it_began_has_done_nothing() -> None:
-    async with memory() as (client, s3):
-        speak = anyio.Event()
-
-        async def before_answer(call: Call) -> None:
-            if call.operation == "UploadPart":
-                await speak.wait()
-
-        s3.before_answer = before_answer
-        async with writer(client) as f:
-            await f.write(bytes(2 * PART + 1))
-            with anyio.CancelScope() as scope:
-                scope.cancel()
-                await f.write(b"not this")
-            speak.set()
-            await f.write(b"but this")
-        assert stored(s3) == bytes(2 * PART + 1) + b"but this"
-
-
-@pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CompleteMultipartUpload"])
-async def test_closing_was_cancelled(operation: str) -> None:
-    """Then the upload stops. Who leaves the block all the same hears what is known of the object."""
-    came, speak = anyio.Event(), anyio.Event()
-
-    async def before_answer(call: Call) -> None:
-        if call.operation == operation:
-            came.set()
-            await speak.wait()
-
-    async with memory() as (client, s3):
-        s3.before_answer = before_answer
-
-        async def job() -> None:
-            async with writer(client) as f:
-                await f.write(bytes(10 if operation == "PutObject" else PART + 10))
-                async with anyio.create_task_group() as group:
-                    group.start_soon(f.aclose)
-                    await came.wait()
-                    group.cancel_scope.cancel()
-                    if operation == "CompleteMultipartUpload":
-                        speak.set()
-
-        with pytest.raises(anyio.BrokenResourceError, match="cancelled; bucket/key may or may not have been written"):
-            await job()
-        # A PUT that S3 has carried out cannot be undone, nor can this: its answer was waited for.
-        assert stored(s3) == {"PutObject": bytes(10), "UploadPart": None}.get(operation, bytes(PART + 10))
-
-
-async def test_a_block_that_shields_itself() -> None:
-    """The upload is cancelled all the same; whoever writes hears of it, and the cancellation alone comes out."""
-    async with memory(old=True) as (client, s3):
-        with anyio.CancelScope() as scope:
-            async with writer(client) as f:
-                await f.write(DATA)
-                with anyio.CancelScope(shield=True):
-                    scope.cancel()
-                    await a_while()
-                    await f.write(DATA * 10)
-        assert scope.cancelled_caught
-        assert stored(s3) == OLD
-
-
-async def test_a_shielded_block_that_catches_it() -> None:
-    async with memory(old=True) as (client, s3):
-        with anyio.CancelScope() as scope:
-            async with writer(client) as f:
-                with anyio.CancelScope(shield=True):
-                    scope.cancel()
-                    with pytest.raises(anyio.BrokenResourceError, match="cancelled"):
-                        await f.write(DATA * 10)
-        assert scope.cancelled_caught
-        assert stored(s3) == OLD
-
-
-@EVERY_WAY
-async def test_a_block_that_makes_an_error_of_a_cancellation(way: Way, tmp_path: Path, threads: InlineThreads) -> None:
-    """Where the cancellation comes again it alone comes out; natively it comes once, and the error is what there is."""
-
-    async def call(here: World) -> None:
-        async with writer(here.client) as f:
-            await f.write(DATA)
-            try:
-                await anyio.sleep_forever()
-            except anyio.get_cancelled_exc_class():
-                raise ZeroDivisionError("instead") from None
-
-    async def when(trigger: Callable[[], object]) -> None:
-        await a_while()
-        trigger()
-
-    job = Job("", call)
-    async with world(tmp_path, threads, job) as here:
-        trial = await run(partial(call, here), way=way, when=when)
-        assert not left_behind(here, trial)
-        assert not here.s3.uploads
-        assert not here.s3.objects
-    if way in (Way.NATIVE, Way.TIMEOUT):
-        assert trial.kind is ZeroDivisionError
-    else:
-        assert trial.cancelled
-        assert trial.notes == ["also: ZeroDivisionError: instead"]
-
-
-@ON_EITHER_ASYNCIO
-async def test_a_cancellation_from_elsewhere(anyio_backend_name: str) -> None:
-    """The upload awaits a task that somebody has cancelled: a failure, and never the end of the data."""
-
-    async def before_answer(call: Call) -> None:
-        if call.part == "1":
-            other = asyncio.ensure_future(anyio.sleep_forever())
-            other.cancel()
-            await other
-
-    async with memory() as (client, s3):
-        s3.before_answer = before_answer
-        with pytest.raises(asyncio.CancelledError):
-            async with writer(client) as f:
-                await f.write(DATA)
-        assert stored(s3) is None
-        task = asyncio.current_task()
-        assert task is not None
-        assert not task.cancelling()
-
-
-async def test_an_interrupt_behind_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody wraps it; the block is over."""
-
-    def hash_view(_: object) -> str:
-        raise Interrupt
-
-    monkeypatch.setattr("handtruck._session.hash_view", hash_view)
-    with pytest.raises(Interrupt):
-        async with memory() as (client, _), writer(client, hashed=True) as f:
-            await f.write(bytes(10))
-
-
 # -- Mutations: each breaks one guarantee, and sees its check go red ---------------------------------------------------
 
 
-async def _nothing(*_: object, **__: object) -> None:
-    """Instead of what should be done."""
-
-
-def _published_whatever_happens(patch: pytest.MonkeyPatch) -> None:
-    leave = ObjectWriter.__aexit__
-
-    async def __aexit__(self: ObjectWriter, *_: object) -> None:  # noqa: N807
-        await leave(self, None, None, None)
-
-    patch.setattr(ObjectWriter, "__aexit__", __aexit__)
-
-
-CANCELLED: Final = {"asyncio": Way.NATIVE, "trio": Way.TRIO}
-
-
-@pytest.mark.parametrize(
-    ("mutate", "shows"),
-    [
-        pytest.param(
-            lambda patch: patch.setattr(MultipartUpload, "_abort", _nothing), "open upload", id="the abort removed"
-        ),
-        pytest.param(
-            lambda patch: patch.setattr("handtruck._session.settled", _unsettled), "open upload", id="Create cut off"
-        ),
-    ],
-)
-@ON_ALL_LOOPS
-async def test_mutation_of_cancellation(
-    mutate: Callable[[pytest.MonkeyPatch], None],
-    shows: str,
-    anyio_backend_name: str,
-    tmp_path: Path,
-    threads: InlineThreads,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    way = CANCELLED[anyio_backend_name]
-    with monkeypatch.context() as patch:
-        mutate(patch)
-        _, wrong = await at_every_checkpoint(tmp_path, threads, IN_PARTS, way, stride=2)
-    assert [text for text in wrong if text.startswith(shows)]
-    _, wrong = await at_every_checkpoint(tmp_path, threads, IN_PARTS, way, stride=7)
-    assert not wrong
-
-
-async def _unsettled(work: Callable[[], Any], *_: object) -> Any:
-    return await work()
-
-
-@ON_EITHER_ASYNCIO
-async def test_mutation_a_cancellation_publishes(
-    tmp_path: Path, threads: InlineThreads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Natively; a scope's would strike again, before all is sent."""
-    _published_whatever_happens(monkeypatch)
-    _, wrong = await at_every_checkpoint(tmp_path, threads, IN_PARTS, Way.NATIVE, stride=2)
-    assert [text for text in wrong if text.startswith("target")]
-
-
 async def test_mutation_an_exception_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
-    _published_whatever_happens(monkeypatch)
+    published_whatever_happens(monkeypatch)
     with pytest.raises(AssertionError):
         await test_it_comes_out_as_it_is(ZeroDivisionError(), 10)
-
-
-async def test_mutation_a_torn_object_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ObjectWriter, "_torn", property(lambda _: False, lambda *_: None), raising=False)
-    async with memory() as (client, s3):
-        async with writer(client) as f:
-            await write_half_of_it(f, s3)
-        assert len(stored(s3) or b"") not in (0, len(DATA * 2))
 
 
 async def test_mutation_no_back_pressure(monkeypatch: pytest.MonkeyPatch) -> None:
