@@ -11,10 +11,14 @@ import anyio
 import anyio.from_thread
 import httpx
 
-from .protocol.checksums import EMPTY_SHA256
+from .models.checksums import Checksum
+from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from .protocol.crc import encode, new_hasher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from .models.checksums import ChecksumAlgorithm
 
 SLICE: Final = 256 * 1024
 """What one write hands to the connection: large bodies are not copied as a whole."""
@@ -60,6 +64,13 @@ class BytesBody:
         return ViewStream(self.view)
 
 
+@dataclass(frozen=True, slots=True)
+class SummedBody(BytesBody):
+    """… whose checksum is known, and goes ahead of it."""
+
+    checksum: Checksum
+
+
 class ViewStream(httpx.AsyncByteStream):
     """Memory that is to be sent: our transport takes ``view`` as it is, others get copies, slice by slice.
 
@@ -103,6 +114,25 @@ def hash_view(view: memoryview) -> str:
         stop_if_cancelled()
         digest.update(view[start : start + _HASHED_AT_ONCE])
     return digest.hexdigest()
+
+
+def sum_view(view: memoryview, algorithm: ChecksumAlgorithm) -> Checksum:
+    """The checksum; lets go as :func:`hash_view` does."""
+    hasher = new_hasher(algorithm)
+    for start in range(0, len(view), _HASHED_AT_ONCE):
+        if start:
+            stop_if_cancelled()
+        hasher.update(view[start : start + _HASHED_AT_ONCE])
+    return Checksum(algorithm=algorithm, value=encode(hasher.digest()))
+
+
+def summed(
+    view: memoryview, payload_hash: str | None, algorithm: ChecksumAlgorithm, *, hashed: bool = True
+) -> SummedBody:
+    """Memory with its checksum, and its hash where that is wanted and not known."""
+    if payload_hash is None:
+        payload_hash = hash_view(view) if hashed or not len(view) else UNSIGNED_PAYLOAD
+    return SummedBody(view, payload_hash, sum_view(view, algorithm))
 
 
 def stop_if_cancelled() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 import anyio
 import httpx
 
-from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view
+from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view, summed
 from ._places import Places
 from ._tasks import in_thread, isolated, settled
 from .credentials.base import no_credentials
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from .credentials import AbstractCredentials
     from .models import Credentials
+    from .models.checksums import ChecksumAlgorithm
     from .protocol.address import Endpoint
     from .protocol.operations import Operation
     from .transport.senders import Prepared, Sender
@@ -187,7 +188,7 @@ class Session:
                     operation.name,
                     operation.location,
                     attempt,
-                    conditional_write=operation.method != "GET" and is_conditional(operation.headers),
+                    conditional_write=operation.method not in ("GET", "HEAD") and is_conditional(operation.headers),
                 )
             try:
                 result = operation.parse(answer)
@@ -327,8 +328,8 @@ class Session:
             body=body,
             timeout=options.timeout,
             extensions=options.extensions,
-            # Repeated by the transport behind our back: what answers differently the second time (Complete) is not.
-            idempotent=operation.idempotent and operation.method != "POST",
+            # Repeated by the transport behind our back; but not what answers differently then (Complete, Abort).
+            idempotent=operation.idempotent and operation.method not in ("POST", "DELETE"),
         )
         try:
             return await self.sender.prepare(draft)
@@ -348,8 +349,18 @@ class Session:
             now=self.clock(),
         )
 
-    async def bytes_body(self, view: memoryview, payload_hash: str | None = None, *, hashed: bool = True) -> BytesBody:
-        """Bytes in memory as a body, hashed unless that was done already or is not wanted."""
+    async def bytes_body(
+        self,
+        view: memoryview,
+        payload_hash: str | None = None,
+        *,
+        hashed: bool = True,
+        algorithm: ChecksumAlgorithm | None = None,
+    ) -> BytesBody:
+        """Bytes in memory as a body, hashed unless that was done already or is not wanted; summed where that is."""
+        if algorithm is not None:
+            make = partial(summed, view, payload_hash, algorithm, hashed=hashed)
+            return make() if len(view) <= SMALL else await isolated(lambda: in_thread(make, limiter=self.threads))
         if payload_hash is None:
             if not len(view):
                 payload_hash = EMPTY_SHA256

@@ -16,6 +16,7 @@
     │   └── Throttled           429, 503 SlowDown
     ├── OutcomeUnknown                             it may have happened; says what to check
     └── InvalidResponse                            S3 talked nonsense: XML, wrong range, short body
+        └── ChecksumMismatch                       … or other bytes than the ones that were stored
 
 Errors of the local disk (a missing source, a full disk) stay what they are: ``OSError``, naming the path.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AccessDenied",
+    "ChecksumMismatch",
     "Conflict",
     "ConnectionFailed",
     "HandtruckError",
@@ -178,3 +180,7 @@ class InvalidResponse(HandtruckError):
 
     def __str__(self) -> str:
         return f"{self.args[0]} ({self.attempts} attempts)" if self.attempts > 1 else str(self.args[0])
+
+
+class ChecksumMismatch(InvalidResponse):
+    """The bytes that came are not the ones that were stored, or S3 has got other bytes than we sent."""

@@ -515,6 +515,16 @@ async def test_an_abort_that_fails_names_the_upload(answer: Reply) -> None:
         assert "the unfinished upload upload-1 of b/k may remain" in notes(caught.value)
 
 
+async def test_an_abort_whose_answer_was_lost_is_no_missing_upload() -> None:
+    """Found: on a connection that was used before, the transport asked again by itself, and nobody knew."""
+    async with store() as (s3, tiny):
+        await s3.put("b/k", b"x")
+        await s3.post("b/k", params={"uploads": None})
+        tiny.on("AbortMultipartUpload", after=RESET, nth=1)
+        await s3.abort_multipart_upload("b/k", "upload-1")
+        assert tiny.names.count("AbortMultipartUpload") == 2
+
+
 async def test_an_abort_that_is_never_answered_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handtruck.transfer.multipart.GRACE", 0.1)
     async with store() as (s3, tiny):

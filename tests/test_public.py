@@ -11,23 +11,60 @@ import pytest
 
 import handtruck
 from handtruck import S3Client, credentials, errors
+from handtruck.client.bucket_documents import BucketDocumentMethods
+from handtruck.client.buckets import BucketMethods
+from handtruck.client.configuration import ConfigurationMethods
 
 
 def test_names_of_the_package() -> None:
     assert sorted(handtruck.__all__) == [
+        "AccessControlList",
+        "AttributesOptions",
         "AwsObjectMeta",
+        "BucketInfo",
         "CannedACL",
+        "Checksum",
+        "ChecksumAlgorithm",
+        "CommonOptions",
+        "ConfigurationKind",
+        "CopyOptions",
+        "CopyResult",
+        "DeleteManyOptions",
         "DeleteOptions",
+        "DeleteResult",
+        "DeletedObject",
         "DownloadResult",
+        "Folder",
+        "Grant",
+        "Grantee",
         "MultipartUploadInfo",
+        "NotDeleted",
+        "ObjectAttribute",
+        "ObjectAttributes",
+        "ObjectEncryption",
+        "ObjectInfo",
+        "ObjectOwnership",
         "ObjectPage",
+        "ObjectPart",
         "ObjectReader",
         "ObjectStream",
+        "ObjectVersion",
         "ObjectWriter",
+        "ParallelListing",
         "PartInfo",
+        "Permission",
+        "PostOptions",
+        "PresignedPost",
+        "PresignedURL",
         "Progress",
+        "PublicAccessBlock",
         "ReadOptions",
+        "RemovableKind",
+        "RestoreStatus",
+        "RestoreTier",
+        "Retention",
         "RetentionMode",
+        "RetentionOptions",
         "S3Client",
         "SSECustomer",
         "SSEKMS",
@@ -37,6 +74,9 @@ def test_names_of_the_package() -> None:
         "Transfers",
         "Transport",
         "UploadResult",
+        "VersionOptions",
+        "VersionPage",
+        "VersioningStatus",
         "WriteOptions",
         "__version__",
     ]
@@ -67,26 +107,86 @@ def test_methods_of_the_client() -> None:
         "abort_multipart_upload",
         "abort_stale_uploads",
         "aclose",
+        "bucket_exists",
+        "copy",
+        "create_bucket",
         "delete",
+        "delete_bucket",
+        "delete_bucket_configuration",
+        "delete_bucket_cors",
+        "delete_bucket_encryption",
+        "delete_bucket_lifecycle",
+        "delete_bucket_ownership",
+        "delete_bucket_policy",
+        "delete_bucket_tags",
+        "delete_object_tags",
+        "delete_objects",
+        "delete_prefix",
+        "delete_public_access_block",
         "download",
+        "exists",
         "get",
+        "get_bucket_acl",
+        "get_bucket_configuration",
+        "get_bucket_cors",
+        "get_bucket_encryption",
+        "get_bucket_lifecycle",
+        "get_bucket_location",
+        "get_bucket_ownership",
+        "get_bucket_policy",
+        "get_bucket_tags",
+        "get_bucket_versioning",
         "get_file_parallel",
+        "get_object_acl",
+        "get_object_attributes",
+        "get_object_legal_hold",
+        "get_object_lock_configuration",
+        "get_object_retention",
+        "get_object_tags",
+        "get_public_access_block",
         "get_ranges",
         "head",
+        "head_bucket",
+        "iter_object_versions",
+        "iter_objects",
+        "list_buckets",
         "list_multipart_uploads",
+        "list_object_versions",
+        "list_objects_parallel",
         "list_objects_v2",
         "list_parts",
+        "move",
         "open",
         "post",
+        "presign",
+        "presign_post",
         "put",
+        "put_bucket_acl",
+        "put_bucket_configuration",
+        "put_bucket_cors",
+        "put_bucket_encryption",
+        "put_bucket_lifecycle",
+        "put_bucket_ownership",
+        "put_bucket_policy",
+        "put_bucket_tags",
+        "put_bucket_versioning",
         "put_file",
         "put_file_multipart",
         "put_multipart",
+        "put_object_acl",
+        "put_object_legal_hold",
+        "put_object_lock_configuration",
+        "put_object_retention",
+        "put_object_tags",
+        "put_public_access_block",
         "request",
+        "restore",
+        "stat",
         "stream",
         "transfers",
         "upload",
         "url",
+        "walk",
     }
 
 
@@ -138,17 +238,29 @@ def test_parameters_of_the_client() -> None:
 def test_every_public_method_says_what_it_raises() -> None:
     for name in ("request", "put", "put_file", "list_objects_v2", "put_multipart", "get_file_parallel"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("iter_objects", "walk", "list_objects_parallel", "list_object_versions", "iter_object_versions"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("copy", "move"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("stat", "exists", "get_object_attributes", "restore", "put_object_tags", "put_object_acl"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+    for name in ("delete_objects", "delete_prefix"):
+        assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
     for name in ("upload", "download", "open", "stream", "get_ranges"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
     for name in ("list_multipart_uploads", "list_parts", "abort_multipart_upload", "abort_stale_uploads"):
         assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
+
+    for family in (BucketMethods, ConfigurationMethods, BucketDocumentMethods):
+        for name in (name for name in vars(family) if not name.startswith("_")):
+            assert "Raises:" in (getattr(S3Client, name).__doc__ or ""), name
 
 
 def test_importing_needs_no_extra() -> None:
     """The core needs anyio and httpx only: no loop, no command, no server."""
     program = (
         "import sys\n"
-        "for name in ('trio', 'uvloop', 'click', 'rich', 'botocore'): sys.modules[name] = None\n"
+        "for name in ('trio', 'uvloop', 'click', 'rich', 'botocore', 'awscrt'): sys.modules[name] = None\n"
         "import handtruck, handtruck.credentials, handtruck.errors, handtruck.cli\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)

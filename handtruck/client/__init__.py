@@ -14,12 +14,22 @@ from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
 from ..protocol.address import Addressing, has_userinfo, parse_endpoint
 from ..transport.senders import ClientSender, OwnSender
+from .bucket_documents import BucketDocumentMethods
+from .buckets import BucketMethods
+from .configuration import ConfigurationMethods
+from .copies import CopyMethods
+from .deletes import DeleteMethods
 from .groups import GroupMethods
 from .http import HttpMethods
 from .lists import ListMethods
+from .locking import LockingMethods
 from .multipart import MultipartMethods
+from .objects import ObjectMethods
+from .presigning import PresignMethods
 from .streams import StreamMethods
+from .tagging import TaggingMethods
 from .transfers import TransferMethods
+from .versions import VersionMethods
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,7 +42,24 @@ DEFAULT_MAX_CONNECTIONS: Final = 64
 DEFAULT_MAX_ATTEMPTS: Final = 4
 
 
-class S3Client(HttpMethods, ListMethods, TransferMethods, GroupMethods, MultipartMethods, StreamMethods):
+class S3Client(
+    HttpMethods,
+    ListMethods,
+    TransferMethods,
+    GroupMethods,
+    MultipartMethods,
+    StreamMethods,
+    VersionMethods,
+    DeleteMethods,
+    PresignMethods,
+    CopyMethods,
+    BucketMethods,
+    ConfigurationMethods,
+    BucketDocumentMethods,
+    ObjectMethods,
+    TaggingMethods,
+    LockingMethods,
+):
     """An S3 endpoint, or one bucket of it, under asyncio and trio.
 
     Methods named after HTTP verbs, ``request`` and ``put_file`` give the :class:`httpx.Response` whatever its status,

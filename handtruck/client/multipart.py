@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from .._tasks import isolated
 from ..errors import InvalidResponse, NotFound, UsageError
 from ..protocol import operations
 from ..protocol.documents import ListedUploads
+from ..protocol.options import common_headers, parts_headers
 from ..transfer.stale import abort_stale, abort_upload
 from . import arguments
 from .base import Family
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..models import MultipartUploadInfo, PartInfo
     from ..protocol.address import Location, Query
     from ..protocol.documents import ListedParts
+    from ..protocol.operations import Headers
+    from ..protocol.options import CommonOptions, PartsOptions
     from .arguments import ObjectName
 
 
@@ -30,11 +33,14 @@ class MultipartUploads:
     one which XML cannot carry: whether they are encoded, only some servers say.
     """
 
-    def __init__(self, session: Session, bucket: Location, prefix: str, max_uploads: int | None) -> None:
+    def __init__(
+        self, session: Session, bucket: Location, prefix: str, max_uploads: int | None, headers: Headers = ()
+    ) -> None:
         self._session = session
         self._bucket = bucket
         self._prefix = prefix
         self._max_uploads = max_uploads
+        self._headers = headers
         self._encoded = False
         self._marker: tuple[str, str] | None = None
         self._mark: tuple[str, str] | None = None
@@ -71,7 +77,8 @@ class MultipartUploads:
 
     async def _ask(self) -> ListedUploads:
         try:
-            return await self._session.perform(operations.list_multipart_uploads(self._bucket, self._query()))
+            operation = operations.list_multipart_uploads(self._bucket, self._query(), self._headers)
+            return await self._session.perform(operation)
         except NotFound as error:
             if error.code == "NoSuchUpload" and self._marker is None:
                 return ListedUploads()  # rclone's way to say that there are none
@@ -113,11 +120,14 @@ class UploadParts:
     is: others' markers point one too far, or back, and some count the part at the marker in.
     """
 
-    def __init__(self, session: Session, location: Location, upload_id: str, max_parts: int | None) -> None:
+    def __init__(
+        self, session: Session, location: Location, upload_id: str, max_parts: int | None, headers: Headers = ()
+    ) -> None:
         self._session = session
         self._location = location
         self._upload_id = upload_id
         self._max_parts = max_parts
+        self._headers = headers
         self._marker = 0
         self._last = 0
         self._step = 0
@@ -140,7 +150,7 @@ class UploadParts:
             if not self._more:
                 raise StopAsyncIteration
             operation = operations.list_parts(
-                self._location, self._upload_id, marker=self._marker, max_parts=self._max_parts
+                self._location, self._upload_id, self._headers, marker=self._marker, max_parts=self._max_parts
             )
             self._take(await self._session.perform(operation))
         return self._ready.popleft()
@@ -170,6 +180,7 @@ class MultipartMethods(Family):
         bucket: str | None = None,
         prefix: ObjectName | None = None,
         max_uploads: int | None = None,
+        **options: Unpack[CommonOptions],
     ) -> MultipartUploads:
         """List a bucket's unfinished multipart uploads, one by one (ListMultipartUploads).
 
@@ -186,9 +197,10 @@ class MultipartMethods(Family):
             bucket: the bucket.
             prefix: only uploads whose keys begin so.
             max_uploads: uploads a page has at most, from 1; servers have limits of their own, 1 000 mostly.
+            options: whose bucket it must be, and who pays: :class:`~handtruck.protocol.options.CommonOptions`.
 
         Raises:
-            UsageError: there is no bucket to list.
+            UsageError: there is no bucket to list, or an option is wrong.
             S3Error, ConnectionFailed, InvalidResponse: while iterating; InvalidResponse also where the listing
                 runs in a circle, or has a key that XML cannot carry on a server that does not encode keys.
 
@@ -197,9 +209,16 @@ class MultipartMethods(Family):
         _check_page("max_uploads", max_uploads)
         location = self._session.endpoint.locate_bucket(arguments.object_name(object_name), bucket)
         begin = "" if prefix is None else arguments.object_name(prefix)
-        return MultipartUploads(self._session, location, begin, max_uploads)
+        return MultipartUploads(self._session, location, begin, max_uploads, common_headers(options))
 
-    def list_parts(self, object_name: ObjectName, upload_id: str, *, max_parts: int | None = None) -> UploadParts:
+    def list_parts(
+        self,
+        object_name: ObjectName,
+        upload_id: str,
+        *,
+        max_parts: int | None = None,
+        **options: Unpack[PartsOptions],
+    ) -> UploadParts:
         """List the parts that an unfinished upload has, by number (ListParts).
 
         Each is a :class:`~handtruck.PartInfo`, and comes once. Pages of them are fetched as they are needed, and each
@@ -209,18 +228,22 @@ class MultipartMethods(Family):
             object_name: the object that the upload is to become.
             upload_id: the upload.
             max_parts: parts a page has at most, from 1; servers have limits of their own, 1 000 mostly.
+            options: :class:`~handtruck.protocol.options.PartsOptions`.
 
         Raises:
-            UsageError: the name or the id is missing.
+            UsageError: the name or the id is missing, or an option is wrong.
             NotFound, S3Error, ConnectionFailed, InvalidResponse: while iterating; NotFound where there is no such
                 upload (any more).
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
         """
         _check_page("max_parts", max_parts)
-        return UploadParts(self._session, self._locate_upload(object_name, upload_id), upload_id, max_parts)
+        headers = arguments.merged(None, parts_headers(options), self._session.endpoint)
+        return UploadParts(self._session, self._locate_upload(object_name, upload_id), upload_id, max_parts, headers)
 
-    async def abort_multipart_upload(self, object_name: ObjectName, upload_id: str) -> None:
+    async def abort_multipart_upload(
+        self, object_name: ObjectName, upload_id: str, **options: Unpack[CommonOptions]
+    ) -> None:
         """Throw an unfinished upload and its parts away (AbortMultipartUpload).
 
         The parts of an upload are billed as storage until it is completed or aborted. A part that is being written
@@ -229,16 +252,18 @@ class MultipartMethods(Family):
         Args:
             object_name: the object that the upload was to become. An object of that name is left alone.
             upload_id: the upload.
+            options: see :meth:`list_multipart_uploads`.
 
         Raises:
-            UsageError: the name or the id is missing.
+            UsageError: the name or the id is missing, or an option is wrong.
             NotFound: S3 knows no such upload: it was completed or aborted already, or the name or the id is wrong.
                 Where a repetition of ours finds it gone, it is a success.
             S3Error, ConnectionFailed: it may still be there.
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
         """
-        await abort_upload(self._session, self._locate_upload(object_name, upload_id), upload_id)
+        location, headers = self._locate_upload(object_name, upload_id), common_headers(options)
+        await abort_upload(self._session, location, upload_id, headers)
 
     async def abort_stale_uploads(
         self,
@@ -247,6 +272,7 @@ class MultipartMethods(Family):
         older_than: timedelta,
         bucket: str | None = None,
         prefix: ObjectName | None = None,
+        **options: Unpack[CommonOptions],
     ) -> tuple[MultipartUploadInfo, ...]:
         """Abort a bucket's unfinished uploads that were begun some time ago; gives those that it aborted.
 
@@ -260,9 +286,10 @@ class MultipartMethods(Family):
             older_than: uploads that are at least so old; zero for all.
             bucket: the bucket.
             prefix: only uploads whose keys begin so.
+            options: see :meth:`list_multipart_uploads`.
 
         Raises:
-            UsageError: ``older_than`` is negative, or there is no bucket.
+            UsageError: ``older_than`` is negative, there is no bucket, or an option is wrong.
             S3Error: S3 refused to abort an upload, for which the others did not suffer; or something was wrong with
                 all of them. What else went wrong is in the notes, and how many were aborted.
             ConnectionFailed, InvalidResponse: see :meth:`list_multipart_uploads`.
@@ -271,9 +298,11 @@ class MultipartMethods(Family):
         """
         if older_than < timedelta():
             raise UsageError(f"older_than must not be negative, as {older_than} is")
-        uploads = self.list_multipart_uploads(object_name, bucket=bucket, prefix=prefix)
+        uploads = self.list_multipart_uploads(object_name, bucket=bucket, prefix=prefix, **options)
         location = self._session.endpoint.locate_bucket(arguments.object_name(object_name), bucket)
-        return await isolated(partial(abort_stale, self._session, location, uploads, older_than))
+        return await isolated(
+            partial(abort_stale, self._session, location, uploads, older_than, common_headers(options))
+        )
 
     def _locate_upload(self, object_name: ObjectName, upload_id: str) -> Location:
         """Where an upload is.

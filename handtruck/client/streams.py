@@ -140,7 +140,7 @@ class StreamMethods(Family):
             raise UsageError(f'mode must be "rb" or "wb", not {mode!r}')
         plan = UploadPlan(
             location=location,
-            headers=self._writing(headers, cast("WriteOptions", options)),
+            headers=self._sending(headers, cast("WriteOptions", options), location),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count,

@@ -78,7 +78,8 @@ class TransferMethods(Family):
                 (a condition does not hold). Parts that are left are billed until then. Paths only.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
-            options: of the object and of the request: :class:`~handtruck.WriteOptions`.
+            options: of the object and of the request: :class:`~handtruck.WriteOptions`. With others than the earlier
+                call's (but conditions) nothing of that is used: let no time among them depend on the clock.
 
         Raises:
             OSError: the file cannot be read; or, with ``resume``, the record cannot be written.
@@ -90,9 +91,10 @@ class TransferMethods(Family):
         path = Path(source) if isinstance(source, (str, PathLike)) else None
         if resume and path is None:
             raise UsageError("resume=True needs a file's path: only a file can be read again in another process")
-        given = self._writing(headers, options)
+        location = self._locate(object_name)
+        given = self._sending(headers, options, location)
         plan = jobs.UploadPlan(
-            location=self._locate(object_name),
+            location=location,
             headers=given if path is None else arguments.with_content_type(given, path.name),
             part_size=part_size,
             workers=workers_count,
@@ -116,6 +118,7 @@ class TransferMethods(Family):
         workers_count: int = DEFAULT_WORKERS,
         resume: bool = False,
         fsync: bool = False,
+        verify: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
         **options: Unpack[ReadOptions],
@@ -137,9 +140,13 @@ class TransferMethods(Family):
             part_size: bytes a request asks for. Each is billed.
             workers_count: requests on their way at once.
             resume: keep ``<target>.handtruck-part`` and a journal when the call fails, is cancelled or is killed, and
-                go on with those that an earlier one left; of an object that has changed since, start over. Paths only.
+                go on with those that an earlier one left; of an object that has changed since, of another version, or
+                with ``if_unmodified_since``, start over. Paths only.
             fsync: the file outlives a loss of power when the call returns; with ``resume``, its journal too, at any
                 moment. Paths only.
+            verify: compare the bytes with the checksum that S3 has of the whole object, and say with which (the
+                result's ``checksum``; None: it has none, or one of parts only). One more request, which is billed;
+                what an earlier attempt left is read again. A path stays untouched until then.
             progress: called with a :class:`~handtruck.Progress` after every write.
             timeout: httpx's stall timeouts; seconds.
             options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
@@ -147,8 +154,10 @@ class TransferMethods(Family):
         Raises:
             OSError: the file cannot be written.
             PreconditionFailed: the object was replaced meanwhile.
+            ChecksumMismatch: with ``verify``, the bytes are not the ones that were stored.
             Exception: whatever the sink or ``progress`` raises.
-            UsageError: see :meth:`put_multipart`; or another download is resuming this target.
+            UsageError: see :meth:`put_multipart`; or another download is resuming this target; or, with ``verify``,
+                what computes the checksum is not installed: the extra ``handtruck[checksums]``.
             S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
         """
         sent, query = self._reading(headers, options)
@@ -162,6 +171,7 @@ class TransferMethods(Family):
             block=2 * MIB,
             resume=resume,
             durable=fsync,
+            verify=verify,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
         plan.check(step="part_size")
@@ -221,9 +231,10 @@ class TransferMethods(Family):
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
         """
+        location = self._locate(object_name)
         plan = jobs.UploadPlan(
-            location=self._locate(object_name),
-            headers=self._writing(headers, options),
+            location=location,
+            headers=self._sending(headers, options, location),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count if max_size is None else max_size,
@@ -276,9 +287,10 @@ class TransferMethods(Family):
             UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
         """
         path = Path(arguments.object_name(object_name) if file_path is None else file_path)
+        location = self._locate(object_name)
         plan = jobs.UploadPlan(
-            location=self._locate(object_name),
-            headers=arguments.with_content_type(self._writing(headers, options), path.name),
+            location=location,
+            headers=arguments.with_content_type(self._sending(headers, options, location), path.name),
             part_size=part_size,
             workers=workers_count,
             slots=workers_count if max_size is None else max_size,
@@ -299,6 +311,7 @@ class TransferMethods(Family):
         workers_count: int = 1,
         range_get_tries: int = 3,
         buffer_size: int = 2 * MIB,
+        verify: bool = False,
         progress: ProgressCallback | None = None,
         timeout: TimeoutTypes | None = None,
         **options: Unpack[ReadOptions],
@@ -316,6 +329,7 @@ class TransferMethods(Family):
             workers_count: ranges on their way at once.
             range_get_tries: how often a range is asked for before it fails the download; it goes on where it broke.
             buffer_size: bytes a worker collects before it writes them.
+            verify: see :meth:`download`.
             progress: called with a :class:`~handtruck.Progress` after every write; once for an empty object.
             timeout: httpx's stall timeouts; seconds.
             options: which version, and on what conditions: :class:`~handtruck.ReadOptions`.
@@ -323,6 +337,7 @@ class TransferMethods(Family):
         Raises:
             OSError: the file cannot be written.
             PreconditionFailed: the object was replaced meanwhile.
+            ChecksumMismatch: with ``verify``, the bytes are not the ones that were stored.
             Exception: whatever ``progress`` raises.
             UsageError, S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
 
@@ -337,6 +352,7 @@ class TransferMethods(Family):
             workers=workers_count,
             tries=range_get_tries,
             block=buffer_size,
+            verify=verify,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
         plan.check()

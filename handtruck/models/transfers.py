@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .checksums import Checksum
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -35,6 +37,7 @@ class UploadResult:
         parts: how many parts it was sent in; 0 for a single PUT.
         version_id: of the new version, where the bucket keeps versions.
         resumed: bytes that an earlier attempt had sent, and that were not sent again.
+        checksum: what was sent along, for S3 to compare; None where none was, or the object was found finished.
     """
 
     etag: str | None
@@ -42,6 +45,7 @@ class UploadResult:
     parts: int
     version_id: str | None = None
     resumed: int = 0
+    checksum: Checksum | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,11 @@ class DownloadResult:
         size: bytes.
         etag: of the object, as the server sent it.
         resumed: bytes that an earlier attempt had left, and that were not fetched again.
+        checksum: what all bytes were compared with (``verify=True``); None where S3 has none of the whole object.
     """
 
     path: Path | None
     size: int
     etag: str | None
     resumed: int = 0
+    checksum: Checksum | None = None

@@ -66,6 +66,7 @@ class Endpoint:
         bucket: the bucket the URL itself names, or None.
         fixed: True where every name is a key of one bucket (which may be unknown by name).
         region: the region an AWS host names, or None.
+        aws: the host is one of AWS's.
     """
 
     origin: str
@@ -73,6 +74,7 @@ class Endpoint:
     bucket: str | None
     fixed: bool
     region: str | None
+    aws: bool = False
 
     @property
     def secure(self) -> bool:
@@ -147,6 +149,7 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
         bucket=named,
         fixed=fixed,
         region=aws["region"] if aws else None,
+        aws=aws is not None,
     )
 
 

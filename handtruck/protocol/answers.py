@@ -76,11 +76,12 @@ def failure(
 ) -> S3Error:
     """The exception that this answer means, with all that S3 said.
 
-    A conditional write of a key that is not there is a condition that does not hold, though S3 calls it NoSuchKey.
+    A conditional write of a key that is not there is a condition that does not hold, though S3 calls it NoSuchKey;
+    and so is one that a server answers by "not modified".
     """
     said = parse_error(answer.body) or ErrorDocument(code=None, message=None, request_id=None)
     kind = _BY_CODE.get(said.code or "") or _BY_STATUS.get(answer.status, S3Error)
-    if conditional_write and said.code == "NoSuchKey":
+    if conditional_write and (said.code == "NoSuchKey" or answer.status == 304):
         kind = PreconditionFailed
     request_id = answer.headers.get("x-amz-request-id") or said.request_id
     return kind(

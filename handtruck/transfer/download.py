@@ -12,6 +12,8 @@ Whatever goes wrong before leaves the target as it was and the sibling removed.
 
 *Another attempt.* With ``resume`` the sibling has a journal and stays: see :mod:`handtruck.transfer.partial`.
 
+*The right bytes.* With ``verify``: see :mod:`handtruck.transfer.verify`.
+
 *Memory.* One block of ``buffer_size`` for each worker.
 """
 
@@ -36,16 +38,17 @@ from .fetch import Fetch, IntoFile, Remote
 from .files import AtomicTarget
 from .journal import gaps
 from .partial import PartialTarget
+from .verify import Expected, Tally, ask, check
 from .workers import run_workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .fetch import Destination, Version
-    from .files import FileSink, StagedTarget
+    from .files import StagedTarget
     from .journal import Range, Read
     from .progress import Meter
 
@@ -63,6 +66,7 @@ class DownloadPlan:
         block: bytes a worker collects before it writes.
         resume: go on with what an earlier attempt left, and leave what a later one may use.
         durable: it outlives a loss of power when the call returns.
+        verify: compare it with the checksum that S3 has of it: see :mod:`handtruck.transfer.verify`.
     """
 
     location: Location
@@ -73,13 +77,20 @@ class DownloadPlan:
     block: int
     resume: bool = False
     durable: bool = False
+    verify: bool = False
     query: Query = ()
     options: Options = PLAIN
 
     def wants(self, etag: str) -> bool:
-        """Whether the caller's own conditions, if any, surely hold for that version."""
-        given = [value for name, value in self.headers if name.lower() == "if-match"]
-        return all(same_etag(value, etag) for value in given)
+        """Whether the caller's own conditions, if any, surely hold for that version.
+
+        What was written since some time cannot be told by an ETag; and where If-Match holds, S3 does not look at
+        If-Unmodified-Since any more (RFC 9110, 13.2.2), so that it must be asked without.
+        """
+        given = [(name.lower(), value) for name, value in self.headers]
+        if any(name == "if-unmodified-since" for name, _ in given):
+            return False
+        return all(same_etag(value, etag) for name, value in given if name == "if-match")
 
     def check(self, *, step: str = "range_step") -> None:
         """Refuse nonsense before anything is sent; ``step`` is what the caller knows it as.
@@ -106,9 +117,16 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
     target = await in_thread(_target, session, plan, path, limiter=session.threads)
     try:
         read = await in_thread(target.found, limiter=session.threads)
-        version, resumed = await _fetched(session, plan, target, meter, read)
+        expected, tally = None, None
+        if plan.verify:
+            expected = await ask(session, plan)
+            plan = replace(plan, headers=expected.tied(plan.headers))
+            tally = None if expected.checksum is None else Tally(expected.checksum.algorithm)
+        version, resumed = await _fetched(session, plan, target, meter, read, tally)
         size = version.size or 0
         meter.end(size)
+        if expected is not None and tally is not None:
+            await _compare(session, plan, target, expected, tally, version)
         await in_thread(partial(target.commit, size, durable=plan.durable), limiter=session.threads)
     except BaseException as error:
         problem: str | None = None
@@ -117,31 +135,52 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
         if problem:
             error.add_note(problem)
         raise
-    return DownloadResult(path=target.path, size=size, etag=version.etag, resumed=resumed)
+    checksum = None if expected is None else expected.checksum
+    return DownloadResult(path=target.path, size=size, etag=version.etag, resumed=resumed, checksum=checksum)
+
+
+async def _compare(
+    session: Session, plan: DownloadPlan, target: StagedTarget, expected: Expected, tally: Tally, version: Version
+) -> None:
+    """See that the bytes are right; of wrong ones nothing is kept for another attempt."""
+    assert expected.checksum is not None
+    expected.check_version(plan.location, version.etag)
+    found = await in_thread(tally.settle, target.file, version.size or 0, expected.checksum, limiter=session.threads)
+    if found != expected.checksum.value:
+        await in_thread(target.clear, limiter=session.threads)
+    check(plan.location, expected.checksum, found)
 
 
 def _target(session: Session, plan: DownloadPlan, path: Path) -> StagedTarget:
     if plan.resume:
-        version = f"?{wire_query(plan.query)}" if plan.query else ""
-        return PartialTarget(path, session.endpoint.origin + plan.location.path + version, durable=plan.durable)
+        version = wire_query([each for each in plan.query if each[0] == "versionId"])  # the others change no byte
+        url = f"{session.endpoint.origin}{plan.location.path}{'?' if version else ''}{version}"
+        return PartialTarget(path, url, durable=plan.durable)
     return AtomicTarget(path)
 
 
 async def _fetched(
-    session: Session, plan: DownloadPlan, target: StagedTarget, meter: Meter, read: Read | None
+    session: Session,
+    plan: DownloadPlan,
+    target: StagedTarget,
+    meter: Meter,
+    read: Read | None,
+    tally: Tally | None,
 ) -> tuple[Version, int]:
     """Fetch what is missing, or all of it where the object is another one by now; gives also what was not missing."""
     if read is not None and plan.wants(read.subject.etag):
         meter.begin(read.covered, read.subject.size)
         try:
-            return await Download(session, plan, target, meter, read).run(), read.covered
+            return await Download(session, plan, target, meter, read, tally).run(), read.covered
         except (PreconditionFailed, InvalidResponse) as error:
             if meter.done > read.covered:
                 raise  # it was the same one, in ranges, a moment ago
             log.warning("%s: starting over: %s", target.path, error)
             meter.begin(0, None)
     await in_thread(target.clear, limiter=session.threads)
-    return await Download(session, plan, target, meter).run(), 0
+    if tally is not None:
+        tally.pieces.clear()
+    return await Download(session, plan, target, meter, tally=tally).run(), 0
 
 
 class Download:
@@ -149,15 +188,23 @@ class Download:
 
     Args:
         read: the version to fetch, and what of it need not be.
+        tally: told of what is written.
     """
 
     def __init__(
-        self, session: Session, plan: DownloadPlan, target: StagedTarget, meter: Meter, read: Read | None = None
+        self,
+        session: Session,
+        plan: DownloadPlan,
+        target: StagedTarget,
+        meter: Meter,
+        read: Read | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.session = session
         self.plan = plan
         self.target = target
         self.meter = meter
+        self.tally = tally
         self.remote: Remote = Remote(
             session=session,
             location=plan.location,
@@ -196,11 +243,12 @@ class Download:
     def _fetch(self, start: int, stop: int | None) -> Fetch:
         return Fetch(remote=self.remote, start=start, stop=stop, destination=self._into, moved=self._moved)
 
-    def _sink(self, start: int) -> FileSink:
+    def _sink(self, start: int) -> Callable[[memoryview], object]:
         version = self.remote.version
         if version.etag is not None and version.pinned and version.size is not None and not version.whole:
             self.target.knows(version.etag, version.size)
-        return self.target.sink(start)
+        sink = self.target.sink(start)
+        return sink if self.tally is None else self.tally.sink(sink)
 
     def _moved(self, count: int) -> None:
         self.meter.total = self.remote.version.size

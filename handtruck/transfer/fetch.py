@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
     from .buffers import Buffers
-    from .files import FileSink
 
 
 class Destination(Protocol):
@@ -46,7 +45,7 @@ class Destination(Protocol):
 class IntoFile:
     """Written at their offsets, in worker threads, a buffer at a time; ``sink`` writes from an offset on."""
 
-    sink: Callable[[int], FileSink]
+    sink: Callable[[int], Callable[[memoryview], object]]
     buffers: Buffers
     threads: anyio.CapacityLimiter
 
@@ -129,15 +128,7 @@ class Remote:
 
     def changed(self, how: str) -> PreconditionFailed:
         """The error that says so."""
-        return PreconditionFailed(
-            f"GetObject {self.location}: the object was replaced while it was downloaded: {how}",
-            status=412,
-            code="PreconditionFailed",
-            message=how,
-            bucket=self.location.bucket,
-            key=self.location.key,
-            operation="GetObject",
-        )
+        return replaced(self.location, how)
 
     def beyond(self, stop: int, size: int) -> S3Error:
         """The error that says so: bytes up to ``stop`` were asked for, and there are only ``size``."""
@@ -331,6 +322,19 @@ class Fetch:
                 self.moved(fresh)
             except Exception as error:
                 raise CallbackFailed(error) from error
+
+
+def replaced(location: Location, how: str) -> PreconditionFailed:
+    """The error that says so."""
+    return PreconditionFailed(
+        f"GetObject {location}: the object was replaced while it was downloaded: {how}",
+        status=412,
+        code="PreconditionFailed",
+        message=how,
+        bucket=location.bucket,
+        key=location.key,
+        operation="GetObject",
+    )
 
 
 def whole_length(response: httpx.Response) -> int | None:

@@ -19,7 +19,7 @@ from .._body import stop_if_cancelled
 from ..errors import SourceChanged, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from .journal import Read
@@ -135,13 +135,19 @@ class SourceFile:
             raise SourceChanged(f"{self.file.path} became shorter while it was sent")
 
     def sha256(self) -> str:
-        """The hex SHA-256 of all of it. A cancellation ends it between two blocks."""
-        digest, block = sha256(), bytearray(_BLOCK)
+        """The hex SHA-256 of all of it."""
+        digest = sha256()
+        self.feed(digest.update)
+        return digest.hexdigest()
+
+    def feed(self, *takers: Callable[[memoryview], object]) -> None:
+        """Read all of it, for those that forget each block. A cancellation ends it between two of them."""
+        block = bytearray(_BLOCK)
         for start in range(0, self.size, _BLOCK):
             view = memoryview(block)[: min(_BLOCK, self.size - start)]
             self.read_into(view, start)
-            digest.update(view)
-        return digest.hexdigest()
+            for take in takers:
+                take(view)
 
     def check_unchanged(self) -> None:
         """Compare size and modification time with those at the start, and see that the file really ends there.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -17,9 +18,10 @@ from .._body import NO_BODY
 from .._session import GRACE, Options, Session
 from .._tasks import in_thread
 from ..errors import UsageError
-from ..models import DownloadResult
+from ..models import Checksum, DownloadResult
 from ..protocol import operations
-from ..protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from ..protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD, asked_algorithm, single_headers
+from ..protocol.crc import encode, new_hasher, require
 from ..protocol.parts import DEFAULT_PART_SIZE, MAX_PART_SIZE, fitting_part_size
 from .ahead import ReadPlan
 from .download import DownloadPlan, download_file
@@ -30,7 +32,8 @@ from .reader import ObjectReader
 from .resume import upload_resumably
 from .sinks import taker_of
 from .sources import blocks_of, file_pieces, size_of, stream_pieces
-from .upload import Upload, UploadPlan, put_object
+from .upload import Upload, UploadPlan, headers_for, put_object
+from .verify import Expected, ask, check
 from .workers import Closing
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from httpx._types import TimeoutTypes
 
     from .._body import Body, BytesBody
-    from ..models import UploadResult
+    from ..models import ChecksumAlgorithm, UploadResult
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .progress import ProgressCallback
@@ -51,6 +54,7 @@ __all__ = (
     "UploadPlan",
     "download",
     "download_stream",
+    "headers_for",
     "put_file",
     "put_stream",
     "upload_file",
@@ -76,7 +80,8 @@ async def upload_file(
             put=partial(put_object, session, plan),
             check_source=partial(in_thread, source.check_unchanged, limiter=session.threads),
         )
-        return (await upload.run(file_pieces(session, source, plan.part_size, hashed=plan.hashed))).result
+        pieces = file_pieces(session, source, plan.part_size, hashed=plan.hashed, algorithm=plan.algorithm)
+        return (await upload.run(pieces)).result
 
 
 async def upload_stream(
@@ -102,10 +107,11 @@ async def put_stream(
     options: Options,
 ) -> httpx.Response:
     """Send a stream; as long as one request is enough the answer is given whatever its status."""
-    operation = operations.plain("PUT", location, query, headers)
+    require(asked_algorithm(headers))
 
     async def put(body: BytesBody) -> Uploaded:
         known = body if payload_hash is None else replace(body, payload_hash=payload_hash)
+        operation = operations.plain("PUT", location, query, headers_for(body, headers))
         return uploaded(await session.respond(operation, body=known, options=options), size=body.length)
 
     plan = UploadPlan(
@@ -137,7 +143,9 @@ def _why_not_parts(location: Location, query: Query, payload_hash: str | None) -
 async def _stream(upload: Upload, content: object) -> Uploaded:
     plan = upload.plan
     blocks = blocks_of(upload.session, content)
-    pieces = stream_pieces(upload.session, blocks, plan.part_size, hashed=plan.hashed, grow=plan.grow)
+    pieces = stream_pieces(
+        upload.session, blocks, plan.part_size, hashed=plan.hashed, grow=plan.grow, algorithm=plan.algorithm
+    )
     return await upload.run(_measured(pieces, upload.meter))
 
 
@@ -173,6 +181,9 @@ async def download_stream(
 ) -> DownloadResult:
     """Fetch an object into something that takes its bytes in order."""
     taker, meter = taker_of(target, session.threads), Meter(progress)
+    expected = await ask(session, plan) if plan.verify else Expected(None, None)
+    plan = replace(plan, headers=expected.tied(plan.headers))
+    hasher = None if expected.checksum is None else new_hasher(expected.checksum.algorithm)
     ahead = ReadPlan(
         location=plan.location,
         headers=plan.headers,
@@ -186,10 +197,15 @@ async def download_stream(
     async with ObjectReader(session, ahead) as reader:
         meter.total = reader.size
         async for block in reader:
+            if hasher is not None:
+                await in_thread(hasher.update, memoryview(block), limiter=session.threads)
             await taker.take(block)
             meter.add(len(block))
+    expected.check_version(plan.location, reader.etag)
+    if expected.checksum is not None and hasher is not None:
+        check(plan.location, expected.checksum, encode(hasher.digest()))
     meter.end(meter.done)
-    return DownloadResult(path=None, size=meter.done, etag=reader.etag)
+    return DownloadResult(path=None, size=meter.done, etag=reader.etag, checksum=expected.checksum)
 
 
 async def put_file(
@@ -206,7 +222,10 @@ async def put_file(
     async with _opened(session, path) as source:
         if source.size > MAX_PART_SIZE:
             raise UsageError(f"{path} has {source.size} bytes, one request takes 5 GiB; use put_file_multipart")
-        if payload_hash is None:
+        if (algorithm := asked_algorithm(headers)) is not None:
+            checksum, payload_hash = await _sum_of(session, source, algorithm, payload_hash)
+            headers = single_headers(headers, checksum)
+        elif payload_hash is None:
             payload_hash = await _hash_of(session, source)
         if source.size:
             body: Body = FileBody(session, source, payload_hash, chunk_size)
@@ -215,6 +234,19 @@ async def put_file(
             body = NO_BODY
         operation = operations.plain("PUT", location, (), headers)
         return await session.respond(operation, body=body, options=Options(timeout=timeout))
+
+
+async def _sum_of(
+    session: Session, source: SourceFile, algorithm: ChecksumAlgorithm, payload_hash: str | None
+) -> tuple[Checksum, str]:
+    """What goes ahead of a body: its checksum, and its hash where that is wanted and not known."""
+    require(algorithm)
+    hasher, digest = new_hasher(algorithm), sha256()
+    hashed = payload_hash is None and (not session.endpoint.secure or not source.size)
+    takers = (hasher.update, digest.update) if hashed else (hasher.update,)
+    await in_thread(source.feed, *takers, limiter=session.threads)
+    known = digest.hexdigest() if hashed else payload_hash or UNSIGNED_PAYLOAD
+    return Checksum(algorithm=algorithm, value=encode(hasher.digest())), known
 
 
 async def _hash_of(session: Session, source: SourceFile) -> str:

@@ -25,7 +25,7 @@ async def all_parts(upload: MultipartUpload) -> dict[int, PartInfo]:
     found: dict[int, PartInfo] = {}
     while True:
         marker = max(found, default=0)
-        look = operations.list_parts(upload.location, upload.upload_id, upload.headers.undo, marker=marker)
+        look = operations.list_parts(upload.location, upload.upload_id, upload.headers.part, marker=marker)
         page = await upload.session.perform(look, options=upload.options)
         new = {part.number: part for part in page.parts if part.number not in found}
         found |= new

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from .._body import SummedBody
 from .._session import ANSWER_SHARE, GRACE, Options, Session
+from .._tasks import in_thread
 from ..errors import (
     AccessDenied,
     Conflict,
@@ -33,7 +36,16 @@ from ..errors import (
 )
 from ..models import UploadResult
 from ..protocol import operations
-from ..protocol.checksums import multipart_etag, same_etag
+from ..protocol.checksums import (
+    TYPE_HEADER,
+    compare,
+    multipart_etag,
+    read_checksums,
+    same_etag,
+    value_header,
+    whole_of,
+)
+from ..protocol.documents import parse_completed_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +53,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .._body import BytesBody
+    from ..models import Checksum, ChecksumType
     from ..protocol.address import Location
     from ..protocol.operations import UploadHeaders
 
@@ -58,13 +71,16 @@ class Uploaded:
     response: httpx.Response
 
 
-def uploaded(response: httpx.Response, *, size: int, parts: int = 0, etag: str | None = None) -> Uploaded:
+def uploaded(
+    response: httpx.Response, *, size: int, parts: int = 0, etag: str | None = None, checksum: Checksum | None = None
+) -> Uploaded:
     """What an answer says about the object that was written."""
     result = UploadResult(
         etag=etag or response.headers.get("etag"),
         size=size,
         parts=parts,
         version_id=response.headers.get("x-amz-version-id"),
+        checksum=checksum,
     )
     return Uploaded(result, response)
 
@@ -95,6 +111,7 @@ class MultipartUpload:
     """The upload as S3 knows it: an id, parts with their ETags, and an end.
 
     Attributes:
+        sums: the checksums of parts, and their lengths, where they have any.
         create_lost: CreateMultipartUpload went out and no answer came back (yet).
         complete_lost: how many times CompleteMultipartUpload went out and may have been carried out all the same.
         completed: the answer that proves the object is there.
@@ -106,6 +123,7 @@ class MultipartUpload:
     options: Options
     upload_id: str | None = None
     etags: dict[int, str] = field(default_factory=dict)
+    sums: dict[int, tuple[Checksum, int]] = field(default_factory=dict)
     create_lost: bool = False
     complete_lost: int = 0
     completed: httpx.Response | None = None
@@ -128,20 +146,38 @@ class MultipartUpload:
         return replace(self.options, on_wire=on_wire, on_cancel=self.clean_up.begin)
 
     async def send(self, number: int, body: BytesBody, tries: int) -> None:
-        """Send one part; keeps its ETag."""
+        """Send one part; keeps its ETag, and its checksum."""
         assert self.upload_id is not None
-        operation = operations.upload_part(self.location, self.upload_id, number, self.headers.part)
         options = replace(self.options, attempts=tries)
+        if isinstance(body, SummedBody):
+            self.etags[number] = await self._send_summed(number, body, options)
+            return
+        operation = operations.upload_part(self.location, self.upload_id, number, self.headers.part)
         self.etags[number] = await self.session.perform(operation, body=body, options=options)
+
+    async def _send_summed(self, number: int, body: SummedBody, options: Options) -> str:
+        assert self.upload_id is not None
+        checksum = body.checksum
+
+        def said(_: object, response: httpx.Response) -> None:
+            compare(f"UploadPart {self.location}", checksum, partial(read_checksums, response.headers))
+
+        headers = (*self.headers.part, value_header(checksum))
+        operation = operations.upload_part(self.location, self.upload_id, number, headers)
+        etag = await self.session.perform(operation, body=body, options=options, deliver=said)
+        self.sums[number] = checksum, body.length
+        return etag
 
     async def complete(self, size: int) -> Uploaded:
         """Make the object of the parts, and be sure of it.
 
         Raises:
             S3Error: S3 says no.
+            ChecksumMismatch: the object was written, and S3 says that its checksum is another one.
             OutcomeUnknown: the answer was lost and nothing tells whether the object is ours.
         """
         assert self.upload_id is not None
+        whole = await self._sum()
 
         def on_wire(sent: bool) -> None:
             self.complete_lost += 1 if sent else -1
@@ -150,7 +186,12 @@ class MultipartUpload:
             self.completed, self.complete_lost = response, 0
 
         operation = operations.complete_multipart_upload(
-            self.location, self.upload_id, self.etags.items(), self.headers.complete
+            self.location,
+            self.upload_id,
+            self.etags.items(),
+            self.headers.complete,
+            checksums={number: checksum for number, (checksum, _) in self.sums.items()},
+            whole=whole,
         )
         try:
             etag = await self.session.perform(operation, options=self._awaited(on_wire), deliver=said)
@@ -159,8 +200,20 @@ class MultipartUpload:
                 raise
             etag = await self._find_out(error)
         assert self.completed is not None
+        if whole is not None and self.completed.content:
+            what = f"CompleteMultipartUpload {self.location}: the object was written"
+            compare(what, whole, partial(parse_completed_checksums, self.completed.content))
         etag = etag or self.completed.headers.get("etag") or self._expected_etag()
-        return uploaded(self.completed, size=size, parts=len(self.etags), etag=etag)
+        return uploaded(self.completed, size=size, parts=len(self.etags), etag=etag, checksum=whole)
+
+    async def _sum(self) -> Checksum | None:
+        """The checksum of the whole, if all parts have one. Of thousands it takes a while, and so a thread."""
+        if not self.sums or self.sums.keys() != self.etags.keys():
+            return None
+        parts = [self.sums[number] for number in sorted(self.sums)]
+        asked = {name.lower(): value for name, value in self.headers.create}
+        kind: ChecksumType = "COMPOSITE" if asked.get(TYPE_HEADER) == "COMPOSITE" else "FULL_OBJECT"
+        return await in_thread(whole_of, parts[0][0].algorithm, kind, parts, limiter=self.session.threads)
 
     def _expected_etag(self) -> str | None:
         etag = multipart_etag(self.etags[number] for number in sorted(self.etags))
@@ -197,7 +250,7 @@ class MultipartUpload:
         assert self.upload_id is not None
         if isinstance(error, NotFound):
             return True
-        look = operations.list_parts(self.location, self.upload_id, self.headers.undo)
+        look = operations.list_parts(self.location, self.upload_id, self.headers.part)
         try:
             await self.session.perform(look, options=self.options)
         except NotFound:
@@ -250,7 +303,7 @@ class MultipartUpload:
         assert self.upload_id is not None
         options = replace(self.options, placed=placed)
         abort = operations.abort_multipart_upload(self.location, self.upload_id, self.headers.undo)
-        look = operations.list_parts(self.location, self.upload_id, self.headers.undo)
+        look = operations.list_parts(self.location, self.upload_id, self.headers.part)
         for _ in range(_ABORTS):
             try:
                 await self.session.perform(abort, options=options)

@@ -36,8 +36,10 @@ from ..errors import (
     SourceChanged,
     Throttled,
 )
+from ..models import Checksum
 from ..protocol import operations
 from ..protocol.checksums import bare_etag, multipart_etag, same_etag
+from ..protocol.crc import encode, new_hasher
 from ..protocol.parts import plan_parts
 from .listed import all_parts
 from .multipart import MultipartUpload, Uploaded, uploaded
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ..models import PartInfo, UploadResult
+    from ..protocol.crc import Hasher
     from ..protocol.parts import Part
     from .files import SourceFile
     from .progress import Meter
@@ -258,14 +261,18 @@ class FileUpload:
         return same_etag(etag, multipart_etag(digests[part.number] for part in parts))
 
     async def _compare(self, listed: dict[int, PartInfo]) -> None:
-        """Keep the ETags of the parts that are what they should be."""
-        same = 0
+        """Keep the ETags of the parts that are what they should be, with the checksums that Complete repeats."""
+        same, algorithm = 0, self.plan.algorithm
 
         async def compare(part: Part) -> None:
             nonlocal same
             etag = listed[part.number].etag
-            if etag is not None and await self._md5(part) == bare_etag(etag):
+            hasher = None if algorithm is None else new_hasher(algorithm)
+            if etag is not None and await self._md5(part, hasher) == bare_etag(etag):
                 self.multipart.etags[part.number] = etag
+                if algorithm is not None and hasher is not None:
+                    checksum = Checksum(algorithm=algorithm, value=encode(hasher.digest()))
+                    self.multipart.sums[part.number] = checksum, part.length
                 same += part.length
 
         await self._each((part for part in self._parts() if _comparable(part, listed.get(part.number))), compare)
@@ -285,8 +292,8 @@ class FileUpload:
 
         await run_workers(feed(), work, workers=self.plan.workers, slots=self.plan.workers)
 
-    async def _md5(self, part: Part) -> str:
-        return await in_thread(_md5_of, self.source, part, limiter=self.session.threads)
+    async def _md5(self, part: Part, hasher: Hasher | None = None) -> str:
+        return await in_thread(_md5_of, self.source, part, hasher, limiter=self.session.threads)
 
     # -- What is left to do ----------------------------------------------------------------------------------------
 
@@ -319,7 +326,8 @@ class FileUpload:
         return await self.multipart.complete(self.source.size)
 
     async def _missing(self) -> AsyncGenerator[FilePiece, None]:
-        pieces = file_pieces(self.session, self.source, self.plan.part_size, hashed=self.plan.hashed)
+        plan = self.plan
+        pieces = file_pieces(self.session, self.source, plan.part_size, hashed=plan.hashed, algorithm=plan.algorithm)
         async with Closing(pieces.aclose, GRACE):
             async for piece in pieces:
                 if piece.number not in self.multipart.etags:
@@ -369,12 +377,14 @@ def _comparable(part: Part, there: PartInfo | None) -> bool:
     return there is not None and there.size == part.length and multipart_etag([there.etag or ""]) is not None
 
 
-def _md5_of(source: SourceFile, part: Part) -> str:
-    """Of a part of a file. A cancellation ends it between two blocks."""
+def _md5_of(source: SourceFile, part: Part, hasher: Hasher | None = None) -> str:
+    """Of a part of a file, with a further hash on the way. A cancellation ends it between two blocks."""
     digest, block = md5(usedforsecurity=False), bytearray(min(_BLOCK, part.length))
     stop = part.offset + part.length
     for start in range(part.offset, stop, _BLOCK):
         view = memoryview(block)[: min(_BLOCK, stop - start)]
         source.read_into(view, start)
         digest.update(view)
+        if hasher is not None:
+            hasher.update(view)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .._body import BytesBody, hash_view
+from .._body import BytesBody, SummedBody, hash_view, sum_view
 from .._session import GRACE
 from .._tasks import in_thread
 from ..protocol.checksums import UNSIGNED_PAYLOAD
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from .._session import Session
+    from ..models import Checksum, ChecksumAlgorithm
     from .files import SourceFile
 
 __all__ = (
@@ -67,7 +68,7 @@ class Piece(Protocol):
 
 @dataclass(slots=True)
 class FilePiece:
-    """Part of a file: read and hashed in one thread hop, when its turn has come."""
+    """Part of a file: read, hashed and summed in one thread hop, when its turn has come."""
 
     session: Session
     source: SourceFile
@@ -75,7 +76,9 @@ class FilePiece:
     last: bool
     buffers: Buffers
     hashed: bool
+    algorithm: ChecksumAlgorithm | None = None
     buffer: bytearray | None = None
+    checksum: Checksum | None = None
 
     @property
     def number(self) -> int:
@@ -87,10 +90,14 @@ class FilePiece:
         self.buffer = self.buffers.take()
         view = memoryview(self.buffer)[: self.part.length]
         payload_hash = await in_thread(self._read, view, limiter=self.session.threads)
+        if self.checksum is not None:
+            return SummedBody(view, payload_hash, self.checksum)
         return BytesBody(view, payload_hash)
 
     def _read(self, view: memoryview) -> str:
         self.source.read_into(view, self.part.offset)
+        if self.algorithm is not None:
+            self.checksum = sum_view(view, self.algorithm)
         return hash_view(view) if self.hashed else UNSIGNED_PAYLOAD
 
     def release(self) -> None:
@@ -101,13 +108,18 @@ class FilePiece:
 
 
 async def file_pieces(
-    session: Session, source: SourceFile, part_size: int, *, hashed: bool
+    session: Session,
+    source: SourceFile,
+    part_size: int,
+    *,
+    hashed: bool,
+    algorithm: ChecksumAlgorithm | None = None,
 ) -> AsyncGenerator[FilePiece, None]:
     """The pieces of a file, as long as it was when it was opened."""
     buffers = Buffers(min(part_size, source.size))
     for part in _parts(source.size, part_size):
         last = part.offset + part.length == source.size
-        yield FilePiece(session, source, part, last, buffers, hashed)
+        yield FilePiece(session, source, part, last, buffers, hashed, algorithm)
 
 
 def _parts(size: int, part_size: int) -> Iterator[Part]:
@@ -123,11 +135,12 @@ class MemoryPiece:
     view: memoryview
     last: bool
     hashed: bool
+    algorithm: ChecksumAlgorithm | None = None
     give_back: Callable[[], object] | None = None
 
     async def load(self) -> BytesBody:
         """See :class:`Piece`."""
-        return await self.session.bytes_body(self.view, hashed=self.hashed)
+        return await self.session.bytes_body(self.view, hashed=self.hashed, algorithm=self.algorithm)
 
     def release(self) -> None:
         """See :class:`Piece`."""
@@ -138,26 +151,38 @@ class MemoryPiece:
 
 
 def stream_pieces(
-    session: Session, blocks: Blocks | memoryview, part_size: int, *, hashed: bool, grow: bool
+    session: Session,
+    blocks: Blocks | memoryview,
+    part_size: int,
+    *,
+    hashed: bool,
+    grow: bool,
+    algorithm: ChecksumAlgorithm | None = None,
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of what :func:`blocks_of` gave."""
     if isinstance(blocks, memoryview):
-        return bytes_pieces(session, blocks, part_size, hashed=hashed)
-    return _collected(session, blocks, part_size, hashed=hashed, grow=grow)
+        return bytes_pieces(session, blocks, part_size, hashed=hashed, algorithm=algorithm)
+    return _collected(session, blocks, part_size, hashed=hashed, grow=grow, algorithm=algorithm)
 
 
 async def bytes_pieces(
-    session: Session, view: memoryview, part_size: int, *, hashed: bool
+    session: Session, view: memoryview, part_size: int, *, hashed: bool, algorithm: ChecksumAlgorithm | None = None
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of bytes in memory: views of them."""
     size = len(view)
     for part in _parts(size, fitting_part_size(size, part_size)):
         stop = part.offset + part.length
-        yield MemoryPiece(session, part.number, view[part.offset : stop], stop == size, hashed)
+        yield MemoryPiece(session, part.number, view[part.offset : stop], stop == size, hashed, algorithm)
 
 
 async def _collected(
-    session: Session, blocks: Blocks, part_size: int, *, hashed: bool, grow: bool
+    session: Session,
+    blocks: Blocks,
+    part_size: int,
+    *,
+    hashed: bool,
+    grow: bool,
+    algorithm: ChecksumAlgorithm | None,
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of a stream. One byte beyond a piece must be seen to know that it is not the last."""
     buffers, rest, more, number, last = Buffers(0), b"", True, 0, False
@@ -174,4 +199,4 @@ async def _collected(
             rest = bytes(data.view(size, size + 1))
             last = not more and not rest
             give_back = partial(buffers.give_back, data.buffer)
-            yield MemoryPiece(session, number, data.view(0, size), last, hashed, give_back)
+            yield MemoryPiece(session, number, data.view(0, size), last, hashed, algorithm, give_back)

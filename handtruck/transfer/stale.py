@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from .._session import Session
     from ..models import MultipartUploadInfo
+    from ..protocol.operations import Headers
 
 _AT_ONCE: Final = 8
 _TOLD: Final = 10
 """So many refusals are told in full; the others only counted."""
 
 
-async def abort_upload(session: Session, location: Location, upload_id: str) -> None:
+async def abort_upload(session: Session, location: Location, upload_id: str, headers: Headers = ()) -> None:
     """Abort an upload, once.
 
     Raises:
@@ -38,14 +39,18 @@ async def abort_upload(session: Session, location: Location, upload_id: str) -> 
         S3Error, ConnectionFailed.
     """
     try:
-        await session.perform(operations.abort_multipart_upload(location, upload_id))
+        await session.perform(operations.abort_multipart_upload(location, upload_id, headers))
     except NotFound as error:
         if error.attempts == 1 or error.code == "NoSuchBucket":
             raise
 
 
 async def abort_stale(
-    session: Session, bucket: Location, uploads: AsyncIterable[MultipartUploadInfo], older_than: timedelta
+    session: Session,
+    bucket: Location,
+    uploads: AsyncIterable[MultipartUploadInfo],
+    older_than: timedelta,
+    headers: Headers = (),
 ) -> tuple[MultipartUploadInfo, ...]:
     """Abort those of ``uploads`` that are at least so old; gives the ones that were aborted, in order.
 
@@ -53,7 +58,7 @@ async def abort_stale(
     """
     now = session.clock()
     stale = [upload async for upload in uploads if upload.initiated and now - upload.initiated >= older_than]
-    return await _Sweep(session, bucket, stale).run()
+    return await _Sweep(session, bucket, headers, stale).run()
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ class _Sweep:
 
     session: Session
     bucket: Location
+    headers: Headers
     stale: list[MultipartUploadInfo]
     aborted: set[MultipartUploadInfo] = field(default_factory=set)
     refused: list[BaseException] = field(default_factory=list)
@@ -86,9 +92,8 @@ class _Sweep:
     async def _abort(self, upload: MultipartUploadInfo) -> None:
         path = self.bucket.path + encode_path(upload.key)
         try:
-            await abort_upload(
-                self.session, Location(path=path, bucket=self.bucket.bucket, key=upload.key), upload.upload_id
-            )
+            location = Location(path=path, bucket=self.bucket.bucket, key=upload.key)
+            await abort_upload(self.session, location, upload.upload_id, self.headers)
         except NotFound:
             return
         except S3Error as error:

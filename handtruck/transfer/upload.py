@@ -14,11 +14,15 @@ What S3 knows of it, and how that is finished or undone: :mod:`handtruck.transfe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .._body import SummedBody
 from .._session import GRACE, PLAIN, Options, Session
 from ..errors import UsageError
 from ..protocol import operations
+from ..protocol.checksums import asked_algorithm, compare, read_checksums, single_headers
+from ..protocol.crc import require
 from ..protocol.parts import check_part_size
 from .multipart import MultipartUpload, Uploaded, uploaded
 from .workers import Closing, run_workers
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from .._body import BytesBody
+    from .._body import Body, BytesBody
+    from ..models import ChecksumAlgorithm
     from ..protocol.address import Location
     from ..protocol.operations import Headers
     from .progress import Meter
@@ -60,6 +65,11 @@ class UploadPlan:
     never_parts: str | None = None
     options: Options = PLAIN
 
+    @property
+    def algorithm(self) -> ChecksumAlgorithm | None:
+        """What the parts are summed with: see :mod:`handtruck.protocol.checksums`."""
+        return asked_algorithm(self.headers)
+
     def check(self) -> None:
         """Refuse nonsense before anything is sent.
 
@@ -77,18 +87,31 @@ class UploadPlan:
         if not self.location.key:
             raise UsageError(f"{str(self.location)!r} names no object: write bucket/key")
         operations.sort_upload_headers(self.headers)
+        require(self.algorithm)
 
 
 async def put_object(session: Session, plan: UploadPlan, body: BytesBody) -> Uploaded:
     """Send the whole object as one request."""
     said: list[httpx.Response] = []
+    checksum = body.checksum if isinstance(body, SummedBody) else None
+
+    def deliver(_: object, response: httpx.Response) -> None:
+        if checksum is not None:
+            compare(f"PutObject {plan.location}", checksum, partial(read_checksums, response.headers))
+        said.append(response)
+
     await session.perform(
-        operations.put_object(plan.location, plan.headers),
+        operations.put_object(plan.location, headers_for(body, plan.headers)),
         body=body,
         options=replace(plan.options, attempts=plan.tries),
-        deliver=lambda _, response: said.append(response),
+        deliver=deliver,
     )
-    return uploaded(said[0], size=body.length)
+    return uploaded(said[0], size=body.length, checksum=checksum)
+
+
+def headers_for(body: Body, headers: Headers) -> Headers:
+    """The headers of an upload whose body goes as one: with its checksum, if it has one."""
+    return single_headers(headers, body.checksum) if isinstance(body, SummedBody) else headers
 
 
 @dataclass(slots=True)

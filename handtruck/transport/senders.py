@@ -38,6 +38,14 @@ _CLOSING: Final = 5.0
 CLOSED: Final = "this S3Client is closed"
 _USER_AGENT: Final = "handtruck"
 _HIDDEN: Final = "[secure]"
+_KEYS: Final = frozenset(
+    {
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+    }
+)
+"""Headers with a key of the caller's (SSE-C): the server's business, as the session token is."""
+
 _USUAL: Final = (("Accept", "*/*"), ("User-Agent", _USER_AGENT))
 
 
@@ -138,7 +146,7 @@ def _origin_and_host(origin: str, name: str | None) -> tuple[Origin, tuple[str, 
 class _Direct:
     """A request to our transport."""
 
-    __slots__ = ("_draft", "_headers", "_origin", "_sender")
+    __slots__ = ("_draft", "_headers", "_keys", "_origin", "_sender")
 
     def __init__(self, draft: Draft, sender: DirectSender) -> None:
         self._draft = draft
@@ -146,6 +154,7 @@ class _Direct:
         name = draft.extensions.get("sni_hostname") if draft.extensions else None
         self._origin, host = _origin_and_host(draft.origin, name)
         given = {name.lower() for name, _ in draft.headers}
+        self._keys = given & _KEYS
         self._headers = [each for each in (host, *_USUAL) if each[0].lower() not in given]
         self._headers += draft.headers
 
@@ -168,6 +177,9 @@ class _Direct:
         )
         if TOKEN_HEADER in signature:
             headers = [*self._headers, *(signature | {TOKEN_HEADER: _HIDDEN}).items()]
+        if self._keys:
+            headers = [(name, _HIDDEN if name.lower() in self._keys else value) for name, value in headers]
+            draft.headers = []  # an answer keeps the draft
         begin = monotonic()
         arrival = await self._sender.perform(call)
         return DirectResponse(arrival, draft, headers, begin)
@@ -276,6 +288,9 @@ class _ThroughClient:
         finally:
             if TOKEN_HEADER in signature:
                 request.headers[TOKEN_HEADER] = _HIDDEN
+            for name in _KEYS:
+                if name in request.headers:
+                    request.headers[name] = _HIDDEN
 
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""

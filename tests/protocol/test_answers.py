@@ -174,3 +174,6 @@ def test_a_conditional_write_of_a_missing_key_is_a_condition_that_does_not_hold(
     where = Location(path="/b/k", bucket="b", key="k")
     assert type(failure(answer, "PutObject", where, 1, conditional_write=True)) is PreconditionFailed
     assert type(failure(answer, "PutObject", where, 1)) is NotFound
+    unmodified = Answer(status=304, headers={})  # some servers' word for it
+    assert type(failure(unmodified, "PutObject", where, 1, conditional_write=True)) is PreconditionFailed
+    assert type(failure(unmodified, "GetObject", where, 1)) is NotModified

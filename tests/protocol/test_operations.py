@@ -21,6 +21,8 @@ BUCKET = Location(path="/bucket/", bucket="bucket", key="")
 TYPE = ("Content-Type", "text/plain")
 IF_MATCH = ("If-Match", '"e"')
 XML = ("Content-Type", "application/xml")
+DELETE_SUMS = (("Content-MD5", "4CxkVsBhzCpK4x62ox/ECQ=="), ("x-amz-checksum-crc32", "nauZ9Q=="))
+PAYING = ("x-amz-request-payer", "requester")
 
 
 def answer(body: bytes = b"", **headers: str) -> Answer:
@@ -67,7 +69,23 @@ FACTS: list[tuple[Operation[Any], str, str, Query, Headers, bool, bool]] = [
         operations.list_objects_v2(BUCKET, (("prefix", "p"),)),
         "ListObjectsV2", "GET", (("list-type", "2"), ("prefix", "p")), (), True, False,
     ),
+    (
+        operations.list_object_versions(BUCKET, (("prefix", "p"),), (PAYING,)),
+        "ListObjectVersions", "GET", (("versions", None), ("prefix", "p")), (PAYING,), True, False,
+    ),
+    (
+        operations.delete_object(HERE, "v", (PAYING,)),
+        "DeleteObject", "DELETE", (("versionId", "v"),), (PAYING,), True, False,
+    ),
+    (
+        operations.delete_objects(BUCKET, [("a", None)], (PAYING,)),
+        "DeleteObjects", "POST", (("delete", None),),
+        (XML, *DELETE_SUMS, PAYING), True, True,
+    ),
 ]  # fmt: skip
+
+
+OF_BUCKETS = ("ListObjectsV2", "ListObjectVersions", "ListMultipartUploads", "DeleteObjects")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +105,8 @@ def test_the_facts(
     assert (operation.name, operation.method, operation.query) == (name, method, query)
     assert operation.headers == headers
     assert (operation.idempotent, operation.error_in_200) == (idempotent, error_in_200)
-    assert operation.location is (BUCKET if name in ("ListObjectsV2", "ListMultipartUploads") else HERE)
-    assert bool(operation.content) is (name == "CompleteMultipartUpload")
+    assert operation.location is (BUCKET if name in OF_BUCKETS else HERE)
+    assert bool(operation.content) is (name in ("CompleteMultipartUpload", "DeleteObjects"))
 
 
 @pytest.mark.parametrize(
@@ -206,4 +224,5 @@ def test_a_hash_of_the_whole_body_cannot_be_sent_in_parts() -> None:
         with pytest.raises(UsageError, match=f"{name} speaks of the whole body"):
             operations.sort_upload_headers(((name, "x"),))
     algorithm = (("x-amz-checksum-algorithm", "CRC32"),)
-    assert operations.sort_upload_headers(algorithm).create == algorithm
+    of_all = ("x-amz-checksum-type", "FULL_OBJECT")
+    assert operations.sort_upload_headers(algorithm).create == (*algorithm, of_all)

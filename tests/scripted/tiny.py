@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from handtruck import S3Client
+from tests.scripted import sums
 from tests.scripted.peer import Peer, Reply, Request, serve
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Stored:
     data: bytes
     etag: str
     headers: tuple[tuple[str, str], ...] = ()
+    sum: sums.Sum | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class OpenUpload:
     key: str
     headers: tuple[tuple[str, str], ...]
     parts: dict[int, bytes] = field(default_factory=dict)
+    summed: sums.Summed = field(default_factory=sums.Summed)
 
 
 @dataclass(slots=True)
@@ -147,8 +150,12 @@ class TinyS3:
     def PutObject(self, request: Request, key: str) -> Reply:  # noqa: N802 - S3's names
         if request.header("if-none-match") == "*" and key in self.objects:
             return error(412, "PreconditionFailed")
-        self.objects[key] = Stored(request.body, etag_of(request.body), _kept(request))
-        return Reply(headers=(("ETag", self.objects[key].etag),))
+        try:
+            told = sums.checked(request)
+        except sums.Refused as refused:
+            return error(400, refused.code, str(refused))
+        self.objects[key] = Stored(request.body, etag_of(request.body), _kept(request), told)
+        return Reply(headers=(("ETag", self.objects[key].etag), *sums.headers(told)))
 
     def GetObject(self, request: Request, key: str) -> Reply:  # noqa: N802
         found = self.objects.get(key)
@@ -157,6 +164,8 @@ class TinyS3:
         if request.header("if-match") not in (None, found.etag):
             return error(412, "PreconditionFailed")
         headers = (("ETag", found.etag), *found.headers)
+        if request.header("x-amz-checksum-mode") == "ENABLED":
+            headers += sums.headers(found.sum, only_type=request.header("range") is not None)
         asked = request.header("range")
         if asked is None:
             return Reply(headers=headers, body=found.data)
@@ -180,15 +189,24 @@ class TinyS3:
     def CreateMultipartUpload(self, request: Request, key: str) -> Reply:  # noqa: N802
         self.ids += 1
         upload_id = f"upload-{self.ids}"
-        self.uploads[upload_id] = OpenUpload(key, _kept(request))
+        try:
+            summed = sums.begun(request)
+        except sums.Refused as refused:
+            return error(400, refused.code, str(refused))
+        self.uploads[upload_id] = OpenUpload(key, _kept(request), summed=summed)
         return xml("InitiateMultipartUploadResult", Bucket="b", Key=key, UploadId=upload_id)
 
     def UploadPart(self, request: Request, key: str) -> Reply:  # noqa: N802
         upload = self.uploads.get(request.query["uploadId"])
         if upload is None:
             return error(404, "NoSuchUpload")
-        upload.parts[int(request.query["partNumber"])] = request.body
-        return Reply(headers=(("ETag", etag_of(request.body)),))
+        number = int(request.query["partNumber"])
+        try:
+            told = upload.summed.part(number, request)
+        except sums.Refused as refused:
+            return error(400, refused.code, str(refused))
+        upload.parts[number] = request.body
+        return Reply(headers=(("ETag", etag_of(request.body)), *sums.headers(told)))
 
     def CompleteMultipartUpload(self, request: Request, key: str) -> Reply:  # noqa: N802
         upload = self.uploads.get(request.query["uploadId"])
@@ -200,12 +218,16 @@ class TinyS3:
         have = [(str(number), etag_of(data)) for number, data in sorted(upload.parts.items())]
         if wanted != have or not wanted:
             return error(400, "InvalidPart", f"{wanted} is not {have}")
+        try:
+            told = upload.summed.completed(request, _document(request.body), upload.parts)
+        except sums.Refused as refused:
+            return error(400, refused.code, str(refused))
         del self.uploads[request.query["uploadId"]]
         pieces = [data for _, data in sorted(upload.parts.items())]
         digest = md5(b"".join(md5(piece, usedforsecurity=False).digest() for piece in pieces), usedforsecurity=False)
         etag = f'"{digest.hexdigest()}-{len(pieces)}"'
-        self.objects[key] = Stored(b"".join(pieces), etag, upload.headers)
-        return xml("CompleteMultipartUploadResult", Bucket="b", Key=key, ETag=etag)
+        self.objects[key] = Stored(b"".join(pieces), etag, upload.headers, told)
+        return xml("CompleteMultipartUploadResult", Bucket="b", Key=key, ETag=etag, **sums.elements(told))
 
     def AbortMultipartUpload(self, request: Request, key: str) -> Reply:  # noqa: N802
         gone = self.uploads.pop(request.query["uploadId"], None)

@@ -10,30 +10,89 @@ would be believed (a listed key) it is an error.
 Sources: the response syntax on the API page of each operation, https://docs.aws.amazon.com/AmazonS3/latest/API/
 """
 
+from .buckets import (
+    ListedBuckets,
+    parse_listed_buckets,
+    parse_location,
+    write_new_bucket,
+)
+from .configuration import (
+    parse_encryption,
+    parse_ownership,
+    parse_policy,
+    parse_public_access_block,
+    parse_tags,
+    parse_versioning,
+    write_encryption,
+    write_ownership,
+    write_policy,
+    write_public_access_block,
+    write_tags,
+    write_versioning,
+)
+from .copies import CopiedObject, CopiedPart, parse_copied_object, parse_copied_part
+from .deletes import Deletions, ObjectIdentifier, is_carried, parse_deletions, write_deletes
 from .errors import ErrorDocument, parse_error
-from .lists import ListedPage, parse_listed_objects
+from .lists import ListedPage, ListedVersions, parse_listed_objects, parse_listed_versions
 from .multipart import (
     ListedParts,
     ListedUploads,
+    parse_completed_checksums,
     parse_completed_etag,
     parse_listed_parts,
     parse_multipart_uploads,
     parse_upload_id,
     write_completion,
 )
+from .trees import (
+    Tree,
+    parse_tree,
+    write_tree,
+)
 from .xml import parse_xml
 
 __all__ = (
+    "CopiedObject",
+    "CopiedPart",
+    "Deletions",
     "ErrorDocument",
+    "ListedBuckets",
     "ListedPage",
     "ListedParts",
     "ListedUploads",
+    "ListedVersions",
+    "ObjectIdentifier",
+    "Tree",
+    "is_carried",
+    "parse_completed_checksums",
     "parse_completed_etag",
+    "parse_copied_object",
+    "parse_copied_part",
+    "parse_deletions",
+    "parse_encryption",
     "parse_error",
+    "parse_listed_buckets",
     "parse_listed_objects",
     "parse_listed_parts",
+    "parse_listed_versions",
+    "parse_location",
     "parse_multipart_uploads",
+    "parse_ownership",
+    "parse_policy",
+    "parse_public_access_block",
+    "parse_tags",
+    "parse_tree",
     "parse_upload_id",
+    "parse_versioning",
     "parse_xml",
     "write_completion",
+    "write_deletes",
+    "write_encryption",
+    "write_new_bucket",
+    "write_ownership",
+    "write_policy",
+    "write_public_access_block",
+    "write_tags",
+    "write_tree",
+    "write_versioning",
 )

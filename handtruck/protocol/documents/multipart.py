@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from ...errors import InvalidResponse
-from ...models import MultipartUploadInfo, PartInfo
+from ...models import Checksum, MultipartUploadInfo, PartInfo
+from ..checksums import read_checksum, written
+from ..crc import ALGORITHMS
 from .xml import (
     MASK,
     NO_XML,
@@ -23,7 +25,7 @@ from .xml import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from xml.etree import ElementTree as ET
 
 
@@ -63,13 +65,38 @@ def parse_completed_etag(body: bytes) -> str | None:
     return expect(body, "CompleteMultipartUploadResult").findtext("ETag") or None
 
 
-def write_completion(parts: Iterable[tuple[int, str]]) -> bytes:
-    """The body of CompleteMultipartUpload: part numbers, ascending, with their ETags."""
+def parse_completed_checksums(body: bytes) -> tuple[Checksum, ...]:
+    """The checksums of the completed object, as far as the server tells them.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    """
+    root = expect(body, "CompleteMultipartUploadResult")
+    composite = (root.findtext("ChecksumType") or "").upper() == "COMPOSITE"
+    return tuple(
+        [
+            read_checksum(algorithm, text, composite=composite)
+            for algorithm in ALGORITHMS
+            if (text := root.findtext(f"Checksum{algorithm}"))
+        ]
+    )
+
+
+def write_completion(parts: Iterable[tuple[int, str]], checksums: Mapping[int, Checksum] | None = None) -> bytes:
+    """The body of CompleteMultipartUpload: part numbers, ascending, with their ETags, and checksums where given."""
+    known = checksums or {}
     rows = (
-        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>" for number, etag in sorted(parts)
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag>{_element(known.get(number))}</Part>"
+        for number, etag in sorted(parts)
     )
     head = "<?xml version='1.0' encoding='utf-8'?>\n"
     return f'{head}<CompleteMultipartUpload xmlns="{XMLNS}">{"".join(rows)}</CompleteMultipartUpload>'.encode()
+
+
+def _element(checksum: Checksum | None) -> str:
+    if checksum is None:
+        return ""
+    name = f"Checksum{checksum.algorithm}"
+    return f"<{name}>{written(checksum)}</{name}>"
 
 
 def parse_listed_parts(body: bytes) -> ListedParts:

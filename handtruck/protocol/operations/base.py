@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ...errors import UsageError
+from ..checksums import TYPE_HEADER, asked_algorithm, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,6 +74,8 @@ class UploadHeaders:
 def sort_upload_headers(headers: Headers) -> UploadHeaders:
     """Who carries what: conditions decide at the end, a customer's key and the payer go everywhere.
 
+    Where a checksum is wanted, Create says of what: see :func:`~handtruck.protocol.checksums.type_of`.
+
     Source: the request syntax of CreateMultipartUpload, UploadPart and CompleteMultipartUpload.
 
     Raises:
@@ -95,6 +98,9 @@ def sort_upload_headers(headers: Headers) -> UploadHeaders:
             complete.append(header)
         if name in _EVERYWHERE:
             undo.append(header)
+    algorithm = asked_algorithm(headers)
+    if algorithm is not None and not any(name.lower() == TYPE_HEADER for name, _ in headers):
+        create.append((TYPE_HEADER, type_of(algorithm)))
     return UploadHeaders(create=tuple(create), part=tuple(part), complete=tuple(complete), undo=tuple(undo))
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from ...errors import InvalidResponse
 from .. import documents
+from ..checksums import TYPE_HEADER, value_header
 from .base import Headers, Operation, is_conditional
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from ...models import Checksum
     from ..address import Location, Query
     from ..answers import Answer
 
@@ -49,16 +51,27 @@ def _etag(answer: Answer) -> str:
 
 
 def complete_multipart_upload(
-    location: Location, upload_id: str, parts: Iterable[tuple[int, str]], headers: Headers = ()
+    location: Location,
+    upload_id: str,
+    parts: Iterable[tuple[int, str]],
+    headers: Headers = (),
+    *,
+    checksums: Mapping[int, Checksum] | None = None,
+    whole: Checksum | None = None,
 ) -> Operation[str | None]:
-    """Make an object of the parts; gives its ETag where the server tells. The body decides, not the status."""
+    """Make an object of the parts; gives its ETag where the server tells. The body decides, not the status.
+
+    ``checksums`` of the parts, and of the ``whole``, if it is one of all bytes: then S3 compares that, too.
+    """
+    if whole is not None and whole.type == "FULL_OBJECT":
+        headers = (*headers, value_header(whole), (TYPE_HEADER, whole.type))
     return Operation(
         name="CompleteMultipartUpload",
         method="POST",
         location=location,
         query=(("uploadId", upload_id),),
         headers=(("Content-Type", "application/xml"), *headers),
-        content=documents.write_completion(parts),
+        content=documents.write_completion(parts, checksums or {}),
         idempotent=not is_conditional(headers),
         error_in_200=True,
         final_codes=frozenset({"ConditionalRequestConflict"}),  # only a new upload can succeed after that
@@ -95,7 +108,7 @@ def list_parts(
     )
 
 
-def list_multipart_uploads(bucket: Location, query: Query) -> Operation[documents.ListedUploads]:
+def list_multipart_uploads(bucket: Location, query: Query, headers: Headers = ()) -> Operation[documents.ListedUploads]:
     """One page of a bucket's unfinished uploads.
 
     With ``encoding-type=url`` in the query their keys are decoded, whether or not the answer says that they are
@@ -107,5 +120,6 @@ def list_multipart_uploads(bucket: Location, query: Query) -> Operation[document
         method="GET",
         location=bucket,
         query=(("uploads", None), *query),
+        headers=headers,
         parse=lambda answer: documents.parse_multipart_uploads(answer.body, encoded=encoded),
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..stat import object_info
 from .base import Headers, Operation, is_conditional
 
 if TYPE_CHECKING:
+    from ...models.objects import ObjectInfo
     from ..address import Location, Query
     from ..answers import Answer
 
@@ -47,6 +49,18 @@ def put_object(location: Location, headers: Headers) -> Operation[Answer]:
 def head_object(location: Location, headers: Headers = (), query: Query = ()) -> Operation[Answer]:
     """Ask for an object's headers."""
     return Operation(name="HeadObject", method="HEAD", location=location, query=query, headers=headers, parse=_whole)
+
+
+def stat_object(location: Location, headers: Headers = (), query: Query = ()) -> Operation[ObjectInfo]:
+    """Ask what an object's headers say, and read them."""
+    return Operation(
+        name="HeadObject",
+        method="HEAD",
+        location=location,
+        query=query,
+        headers=headers,
+        parse=lambda answer: object_info(location.key, answer.headers),
+    )
 
 
 def get_object(location: Location, headers: Headers, query: Query = ()) -> Operation[Answer]:
