@@ -16,7 +16,7 @@ import zlib
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, get_args
 
 from ..errors import UsageError
 from ..models.checksums import ChecksumAlgorithm
@@ -113,8 +113,9 @@ def _step(algorithm: ChecksumAlgorithm) -> Update:
         from awscrt import checksums  # 50 ms, once
     except ImportError:
         raise UsageError(f"checksum {algorithm} needs an extra: pip install 'handtruck[checksums]'") from None
-    step: Update = checksums.crc32c if algorithm == "CRC32C" else checksums.crc64nvme
-    return step
+    # They take any bytes-like object, though their signatures say bytes.
+    step: Any = checksums.crc32c if algorithm == "CRC32C" else checksums.crc64nvme
+    return cast("Update", step)
 
 
 def combine(algorithm: ChecksumAlgorithm, first: int, second: int, length: int) -> int:
