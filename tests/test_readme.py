@@ -1,4 +1,4 @@
-"""Every Python snippet of the README, and of docs/transfers.md, runs as written, on every loop, against real servers.
+"""Every Python snippet of the README, of docs/transfers.md and docs/objects.md runs as written, on every loop.
 
 Only what no reader has is put in its place: hosts, keys and paths. A snippet that makes a client and sends nothing
 is followed by a request, which proves that its credentials are the right ones.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 README: Final = Path(__file__).parent.parent / "README.md"
 TRANSFERS: Final = README.parent / "docs" / "transfers.md"
+OBJECTS: Final = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "objects.md").read_text(), re.DOTALL)
 SNIPPETS: Final = re.findall(r"```python\n(.*?)```", README.read_text() + TRANSFERS.read_text(), re.DOTALL)
 QUICKSTART: Final = next(s for s in SNIPPETS if "anyio.run(" in s)
 BIG: Final = bytes(range(256)) * (80 * 1024)  # 20 MiB: three parts
@@ -237,6 +238,15 @@ def _check_effects(snippet: str, world: World, listed: list[object]) -> None:
         assert witness.head("test", "bigfile.csv")["ContentType"] == "text/csv"
     if "get_file_parallel" in snippet or '.download("dump/bigfile.csv"' in snippet:
         assert (world.home / "downloaded.csv").read_bytes() == BIG
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("server", ["rgw"], indirect=True)
+@pytest.mark.parametrize("snippet", OBJECTS, ids=range(len(OBJECTS)))
+async def test_objects(snippet: str, world: World) -> None:
+    """Those of docs/objects.md, on the server that knows most of it; each asserts for itself."""
+    world.witness.client.delete_object(Bucket="bucket", Key="once")  # another loop's
+    await run(world.stage(snippet), {})
 
 
 @SERVERS
