@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from handtruck import Progress, S3Client
-    from handtruck.protocol.address import Location
+    from handtruck.protocol.address import Location, Query
     from handtruck.protocol.answers import Answer
     from tests.servers.admin import Witness
     from tests.servers.model import Server
@@ -174,8 +174,8 @@ def without_if_match(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A mutation: no range asks for the version that the first one found."""
     right = operations.get_object
 
-    def bare(location: Location, headers: operations.Headers) -> operations.Operation[Answer]:
-        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"))
+    def bare(location: Location, headers: operations.Headers, query: Query) -> operations.Operation[Answer]:
+        return right(location, tuple(pair for pair in headers if pair[0] != "If-Match"), query)
 
     return lambda: monkeypatch.setattr(operations, "get_object", bare)
 
