@@ -1,8 +1,7 @@
-"""One request, from the caller's wish to S3's word: credentials → sign → send → retry → map errors.
+"""One request, from the caller's wish to S3's word: credentials → route → attempt → correct or retry → map errors.
 
-An attempt is: fetch the keys, build the request, take a place on the wire, sign, send, receive, give the place back.
-Everything but the middle can be cancelled at no cost. Between attempts nothing is held. A request is signed last:
-its date must not grow old in a queue.
+Keys are fetched anew for each attempt, because they may end in the middle of a transfer. Between attempts nothing is
+held.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import httpx
 
+from ._attempt import PLAIN, Attempt, Options
 from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view, summed
 from ._places import Places
-from ._tasks import in_thread, isolated, settled
+from ._tasks import LoopLocks, in_thread, isolated
 from .credentials.base import no_credentials
 from .errors import (
     AccessDenied,
@@ -30,73 +30,34 @@ from .errors import (
     TransferTimeout,
     UsageError,
 )
-from .protocol.address import wire_query
 from .protocol.answers import Answer, failure
 from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired, region_in, skew_in
 from .protocol.documents import parse_error
-from .protocol.operations import is_conditional
-from .protocol.retry import EXPIRED_CODES, Outcome, Retries, RetryBudget, classify
-from .protocol.signing import check_keys, sign
-from .transport.foreign import ours_for, undecodable
+from .protocol.operations import head_bucket, is_conditional
+from .protocol.retry import Outcome, Retries, RetryBudget, classify
+from .protocol.routing import Route, route_of
+from .protocol.signing import check_keys
+from .transport.foreign import undecodable
 from .transport.reading import read_whole
-from .transport.senders import Draft
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from httpx._types import TimeoutTypes
-
+    from ._attempt import Receive
     from .credentials import AbstractCredentials
     from .models import Credentials
     from .models.checksums import ChecksumAlgorithm
-    from .protocol.address import Endpoint
+    from .protocol.address import Endpoint, Location
     from .protocol.operations import Operation
-    from .transport.senders import Prepared, Sender
+    from .transport.senders import Sender
 
 T = TypeVar("T")
-
-GRACE: Final = 5.0
-"""Seconds that all clean-up together may take once a transfer is cancelled or has failed."""
-
-ANSWER_SHARE: Final = 0.6
-"""What of it (3 s) may be spent on an answer that must not be lost; the rest is the abort's."""
 
 DEFAULT_REGION: Final = "us-east-1"
 
 log = logging.getLogger("handtruck")
-
-
-Receive: TypeAlias = "Callable[[Operation[object], httpx.Response, int], Awaitable[T]]"
-"""Makes something of an answer whose body is still to be read; the number is that of the attempt.
-
-Raises S3Error, InvalidResponse or ConnectionFailed where the answer is not the one hoped for.
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to send a request, beside what it says.
-
-    Attributes:
-        attempts: in all; None: the client's own number.
-        timeout: httpx's four stall timeouts; None: the HTTP client's own.
-        extensions: httpx's request extensions.
-        on_wire: told True when the request goes out, and False where it turns out to have done nothing. With it,
-            a cancellation leaves the request a share of :data:`GRACE` to end once it is on the wire.
-        on_cancel: called when it was cancelled there, and this time begins.
-        placed: the caller holds a place on the wire for it (:meth:`handtruck._places.Places.undoing`).
-    """
-
-    attempts: int | None = None
-    timeout: TimeoutTypes | None = None
-    extensions: Mapping[str, object] | None = None
-    on_wire: Callable[[bool], None] | None = None
-    on_cancel: Callable[[], object] | None = None
-    placed: bool = False
-
-
-PLAIN: Final = Options()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,12 +65,15 @@ class Session:
     """What all requests of a client share.
 
     Attributes:
+        credentials: where keys come from; None: requests are not signed.
         limiter: requests on the wire at once, shared with others; what undoes something goes beside it.
+        find: where settings say where the endpoint is: reads them, when the first request needs it.
+        learned: by the refusals of earlier requests.
     """
 
     endpoint: Endpoint
     sender: Sender
-    credentials: AbstractCredentials
+    credentials: AbstractCredentials | None
     region: str
     max_connections: int
     max_attempts: int
@@ -117,9 +81,12 @@ class Session:
     random: Callable[[], float]
     limiter: anyio.CapacityLimiter | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
+    find: Callable[[], Awaitable[Endpoint]] | None = None
+    learned: Learned = field(default_factory=Learned)
     places: Places = field(init=False)
     checked: Credentials | None = None
     threads: anyio.CapacityLimiter = field(init=False)
+    _finding: LoopLocks = field(default_factory=LoopLocks)
 
     def __post_init__(self) -> None:
         self.places = Places(self.max_connections)
@@ -142,7 +109,7 @@ class Session:
         async def receive(operation: Operation[object], response: httpx.Response, attempt: int) -> httpx.Response:
             await read_whole(response)
             final.append(response)
-            if response.status_code >= 400:
+            if response.status_code >= 400 or response.status_code in (301, 307):
                 raise failure(_answer(response), operation.name, operation.location, attempt)
             return response
 
@@ -213,36 +180,129 @@ class Session:
         ``next_operation`` is asked before each attempt: what a broken answer left undone may be less than the whole.
         """
         retries = Retries(self.budget, options.attempts or self.max_attempts, idempotent=False)
-        expired: Credentials | None = None
+        corrections = Corrections()
         while True:
             operation = next_operation()
             retries.attempt += 1
             retries.idempotent = operation.idempotent
-            keys = await self._keys(expired)
+            await self.ready()
+            keys = await self.keys(corrections.rejected)
+            attempt = Attempt(
+                operation=operation,
+                route=self.route(operation.location, keys),
+                body=body,
+                receive=receive,
+                options=options,
+                number=retries.attempt,
+                keys=keys,
+            )
             try:
-                result = await self._attempt(operation, receive, body, keys, options, retries.attempt)
+                result = await self._send(attempt)
             except (S3Error, ConnectionFailed, InvalidResponse) as error:
                 if options.on_wire is not None and _outcome(error, operation) in (Outcome.REFUSED, Outcome.FINAL):
                     options.on_wire(False)
-                if expired is None and _expired(error, operation, keys):
-                    expired = keys
+                if await self._corrected(error, attempt, corrections):
                     continue
                 await self._wait_or_raise(error, _outcome(error, operation), retries)
             else:
                 retries.succeeded()
                 return result
 
-    async def _keys(self, expired: Credentials | None) -> Credentials:
-        keys = await self.credentials.get(rejected=expired)
+    async def ready(self) -> None:
+        """Know where the endpoint is: environment and config files say so, where no URL does.
+
+        Raises:
+            UsageError: a file, or what is in it, cannot be used.
+        """
+        if self.find is None:
+            return
+        async with self._finding.here():
+            if self.find is not None:
+                self.endpoint = await self.find()
+                self.find = None
+
+    async def keys(self, rejected: Credentials | None = None) -> Credentials | None:
+        """What to sign with now; None: nothing is signed.
+
+        Raises:
+            UsageError: there are no keys, or they cannot travel in a header.
+            ConnectionFailed, InvalidResponse: a source of keys cannot be asked.
+        """
+        if self.credentials is None:
+            return None
+        keys = await self.credentials.get(rejected=rejected)
         if keys is None:
             raise no_credentials(self.credentials)
         if keys is not self.checked and keys != self.checked:
-            check_keys(keys, self._region(keys), self.credentials)
+            check_keys(keys, self._region(None, keys), self.credentials)
             self.checked = keys
         return keys
 
-    def _region(self, keys: Credentials) -> str:
-        return self.region or self.endpoint.region or keys.region or DEFAULT_REGION
+    def now(self) -> datetime:
+        """The time, by S3's clock as far as it is known."""
+        return self.clock() + self.learned.skew
+
+    def route(self, location: Location, keys: Credentials | None) -> Route:
+        """The way to a place, as far as is known by now."""
+        learned = location.bucket in self.learned.regions
+        return route_of(self.endpoint, location, self._region(location.bucket, keys), learned=learned)
+
+    def _region(self, bucket: str | None, keys: Credentials | None) -> str:
+        known = self.learned.regions.get(bucket) or self.region or self.endpoint.region
+        return known or (keys.region if keys else None) or DEFAULT_REGION
+
+    async def _corrected(self, error: HandtruckError, attempt: Attempt[T], corrections: Corrections) -> bool:
+        """See whether the refusal taught something, so that the request may be signed anew and sent again."""
+        operation, keys = attempt.operation, attempt.keys
+        if keys is not None and corrections.rejected is None and is_expired(error, operation.method, keys):
+            corrections.rejected = keys
+            return True
+        skew = None if keys is None or corrections.clock else skew_in(error, operation.method, self.now())
+        if skew is not None:
+            corrections.clock = True
+            self.learned.skew += skew
+            log.warning("this machine's clock is off by %.0f s, S3 says", -self.learned.skew.total_seconds())
+            return True
+        if corrections.region or not is_elsewhere(error, operation.name, operation.method):
+            return False
+        corrections.region = True
+        return await self._learn_region(error, attempt)
+
+    async def _learn_region(self, error: HandtruckError, attempt: Attempt[T]) -> bool:
+        """Find out where the bucket is; whether that is news."""
+        bucket = attempt.operation.location.bucket
+        known = self.learned.regions.get(bucket)
+        if known is not None and known != attempt.route.region:
+            return True  # another request has found out meanwhile
+        region = region_in(error) or await self._ask_region(attempt)
+        if region is None or region == attempt.route.region:
+            return False
+        log.info("bucket %s is in region %s, not in %s", bucket or "(unnamed)", region, attempt.route.region)
+        self.learned.regions[bucket] = region
+        return True
+
+    async def _ask_region(self, attempt: Attempt[T]) -> str | None:
+        """HeadBucket names the region in its answer, a refusal too."""
+        bucket, name = attempt.operation.location.bucket, attempt.operation.name
+        if bucket is None or name == "HeadBucket" or not self.endpoint.aws:
+            return None
+        located = self.endpoint.locate_bucket(bucket=bucket)
+        asking = Attempt(
+            operation=head_bucket(located),
+            route=self.route(located, attempt.keys),
+            body=NO_BODY,
+            receive=_region_of_answer,
+            options=Options(timeout=attempt.options.timeout),
+            number=1,
+            keys=attempt.keys,
+        )
+        try:
+            return await self._send(asking)
+        except HandtruckError:
+            return None  # the refusal that there was already says more
+
+    async def _send(self, attempt: Attempt[T]) -> T:
+        return await attempt.run(self.sender, self.places, self.limiter, self.now)
 
     async def _wait_or_raise(
         self, error: S3Error | ConnectionFailed | InvalidResponse, outcome: Outcome, retries: Retries
@@ -258,96 +318,6 @@ class Session:
                 del error  # no cycle: its traceback holds this frame, and the body
         log.debug("attempt %d failed, next in %.2f s: %s", retries.attempt, wait, error)
         await anyio.sleep(wait)
-
-    async def _attempt(
-        self,
-        operation: Operation[object],
-        receive: Receive[T],
-        body: Body,
-        keys: Credentials,
-        options: Options,
-        attempt: int,
-    ) -> T:
-        prepared = await self._prepare(operation, body, options)
-        if not options.placed:
-            await self.places.take()
-        shared = False
-        try:
-            if self.limiter is not None and not options.placed:
-                await self.limiter.acquire_on_behalf_of(prepared)
-                shared = True
-            signature = self._sign(prepared, operation, body, keys)
-            if options.on_wire is not None:
-                options.on_wire(True)
-                trip = partial(self._round_trip, operation, prepared, signature, receive, attempt)
-                return await settled(trip, GRACE * ANSWER_SHARE, options.on_cancel)
-            return await self._round_trip(operation, prepared, signature, receive, attempt)
-        finally:
-            if self.limiter is not None and shared:
-                self.limiter.release_on_behalf_of(prepared)
-            if not options.placed:
-                self.places.give_back()
-
-    async def _round_trip(
-        self,
-        operation: Operation[object],
-        prepared: Prepared,
-        signature: dict[str, str],
-        receive: Receive[T],
-        attempt: int,
-    ) -> T:
-        try:
-            response = await prepared.send(signature)
-            try:
-                return await receive(operation, response, attempt)
-            finally:
-                if not response.is_closed:
-                    with anyio.CancelScope(shield=True):
-                        await response.aclose()
-        except Exception as error:
-            doing = f"{operation.name} {operation.location} at {self.endpoint.authority}"
-            ours = ours_for(error, doing, prepared.bare())
-            if ours is None:
-                raise
-            raise ours from error
-        finally:
-            prepared.forget_body()
-
-    async def _prepare(self, operation: Operation[object], body: Body, options: Options) -> Prepared:
-        query = wire_query(operation.query)
-        headers = list(operation.headers)
-        if not any(name.lower() == "accept-encoding" for name, _ in headers):
-            headers.append(("Accept-Encoding", "identity"))
-        if body.length or operation.method in ("PUT", "POST"):
-            headers.append(("Content-Length", str(body.length)))
-        draft = Draft(
-            method=operation.method,
-            origin=self.endpoint.origin,
-            target=f"{operation.location.path}?{query}" if query else operation.location.path,
-            headers=headers,
-            body=body,
-            timeout=options.timeout,
-            extensions=options.extensions,
-            # Repeated by the transport behind our back; but not what answers differently then (Complete, Abort).
-            idempotent=operation.idempotent and operation.method not in ("POST", "DELETE"),
-        )
-        try:
-            return await self.sender.prepare(draft)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            doing = f"{operation.name} {operation.location}"
-            raise UsageError(f"{doing}: {error}") from error
-
-    def _sign(self, prepared: Prepared, operation: Operation[object], body: Body, keys: Credentials) -> dict[str, str]:
-        return sign(
-            method=operation.method,
-            path=operation.location.path,
-            query=operation.query,
-            headers=prepared.headers(),
-            payload_hash=body.payload_hash,
-            credentials=keys,
-            region=self._region(keys),
-            now=self.clock(),
-        )
 
     async def bytes_body(
         self,
@@ -377,12 +347,9 @@ def _answer(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
 
 
-def _expired(error: HandtruckError, operation: Operation[object], keys: Credentials) -> bool:
-    """The keys ran out. The answer to a HEAD cannot say so: a bare 400 may mean it."""
-    if not isinstance(error, S3Error):
-        return False
-    bare = operation.method == "HEAD" and error.status == 400
-    return error.code in EXPIRED_CODES or (bare and keys.session_token is not None)
+async def _region_of_answer(_: Operation[object], response: httpx.Response, __: int) -> str | None:
+    await read_whole(response)
+    return response.headers.get("x-amz-bucket-region") or None
 
 
 def _outcome(error: HandtruckError, operation: Operation[object]) -> Outcome:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = (
     "AccessDenied",
@@ -107,6 +107,8 @@ class S3Error(HandtruckError):
         operation: S3's name of the request (``CompleteMultipartUpload``).
         attempts: how many times the request was sent.
         retry_after: seconds S3 asked to wait before the next attempt; 0 where it did not.
+        headers: the answer's, by their names in lower case.
+        details: of what else the answer's document says: ``Region`` and ``Endpoint`` of the bucket, ``ServerTime``.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
     """
@@ -124,6 +126,8 @@ class S3Error(HandtruckError):
         operation: str = "",
         attempts: int = 1,
         retry_after: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
@@ -135,6 +139,8 @@ class S3Error(HandtruckError):
         self.operation = operation
         self.attempts = attempts
         self.retry_after = retry_after
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self.details = {**(details or {})}
 
 
 class NotFound(S3Error):

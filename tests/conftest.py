@@ -39,8 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the marker of :mod:`tests.roads`."""
+    """Announce the marker of :mod:`tests.roads`; and forget who runs the tests, and where."""
     roads.add_marker(config)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+    }
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

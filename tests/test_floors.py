@@ -19,7 +19,7 @@ FLOORS: Final = (
     ("protocol",),
     ("_body",),
     ("transport",),
-    ("credentials",),
+    ("_attempt", "credentials"),
     ("_session",),
     ("transfer",),
     ("client",),

@@ -448,19 +448,18 @@ async def test_mutation_no_limiter(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 async def test_mutation_undoing_waits_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is undone where others have all tokens, and the check sees it."""
-    from handtruck import _session
+    from handtruck._attempt import Attempt
 
-    right = _session.Session._attempt
+    right = Attempt.run
 
-    async def queueing(session: _session.Session, *arguments: Any) -> Any:
-        options = arguments[4]
-        if not options.placed or session.limiter is None:
-            return await right(session, *arguments)
-        async with session.limiter:
-            return await right(session, *arguments)
+    async def queueing(attempt: Attempt[Any], sender: Any, places: Any, limiter: Any, clock: Any) -> Any:
+        if not attempt.options.placed or limiter is None:
+            return await right(attempt, sender, places, limiter, clock)
+        async with limiter:
+            return await right(attempt, sender, places, limiter, clock)
 
-    monkeypatch.setattr(_session.Session, "_attempt", queueing)
-    for module in ("handtruck._session", "handtruck.transfer.multipart", "handtruck.transfer.upload"):
+    monkeypatch.setattr(Attempt, "run", queueing)
+    for module in ("handtruck._attempt", "handtruck.transfer.multipart", "handtruck.transfer.upload"):
         monkeypatch.setattr(f"{module}.GRACE", 0.05)
     with pytest.raises(AssertionError):
         await undone_while_it_is_full()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import httpx
 
 from ..errors import UsageError
+from ..models.identity import Secret
 from ..protocol.checksums import is_payload_hash
+from ..transport.senders import SECRET_HEADERS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -153,7 +155,7 @@ def _header(name: object, value: object) -> tuple[str, str]:
         raise UsageError(f"the value of the header {name} must be printable ASCII; encode it (RFC 2047, or base64)")
     if value != value.strip():
         raise UsageError(f"the value of the header {name} begins or ends with a blank, which HTTP does not carry")
-    return name, value
+    return name, Secret(value) if name.lower() in SECRET_HEADERS else value
 
 
 def query_of(params: ParamTypes | None) -> Query:

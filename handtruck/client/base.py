@@ -33,21 +33,26 @@ class Family:
             return arguments.headers_of(headers)
         return arguments.merged(headers, options.write_headers(given), self._session.endpoint)
 
-    def _sending(self, headers: HeaderTypes | None, given: WriteOptions, location: Location) -> Headers:
+    def _sending(
+        self, headers: HeaderTypes | None, given: WriteOptions, location: Location, *, whole: bool = True
+    ) -> Headers:
         """All headers of a request, or an upload, that brings an object's bytes along.
 
         On AWS with a checksum, where nothing is said of one. Elsewhere servers refuse, ignore or garble it; but what is
-        to be kept (a retention, a legal hold) nobody takes without.
+        to be kept (a retention, a legal hold) nobody takes without. Only of a ``whole`` object: S3 refuses it with a
+        part of an upload that was begun without.
 
         Raises:
             UsageError: two of them are given.
         """
         sent = self._writing(headers, given)
-        if "checksum" in given or self._session.endpoint.aws or not _KEPT.isdisjoint(given):
+        endpoint = self._session.endpoint
+        if "checksum" in given or endpoint.aws or not _KEPT.isdisjoint(given):
             said = of_a_body(sent)
             if len(said) > 1 and given.get("checksum") is not None:
                 raise UsageError(f"checksum= is given, and in headers= {' and '.join(said[:-1])}: leave one out")
-            if not said and "checksum" not in given and location.key and location.bucket:
+            an_object = whole and location.key and (location.bucket or endpoint.fixed)
+            if an_object and not said and "checksum" not in given:
                 return (*sent, (ALGORITHM_HEADER, "CRC32"))
         return sent
 

@@ -7,6 +7,7 @@ that do not take ``PUT bucket?encryption`` for the making of the bucket, which m
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from ..errors import AccessDenied, InvalidResponse, S3Error
@@ -48,9 +49,12 @@ class SettingFamily(BucketFamily):
             await self._session.perform(operations.delete_configuration(location, kind, common))
 
     async def _is_set(self, kind: str, location: Location, headers: Headers) -> bool:
-        """Whether there may be something. Raises where the server would take the sub-resource for the bucket."""
+        """Whether there may be something. Raises where the server would take the sub-resource for the bucket.
+
+        Only the document that was asked for shows that it would not; an empty answer, or a page of HTML, does not.
+        """
         try:
-            return await self._setting(kind, location, lambda _: True, headers) is not None
+            return await self._setting(kind, location, partial(_seen, kind), headers) is not None
         except AccessDenied:
             return True
 
@@ -70,6 +74,16 @@ class SettingFamily(BucketFamily):
                 "instead, and would take a PUT or a DELETE of it for one of the bucket"
             )
         return setting.value
+
+
+def _seen(kind: str, body: bytes) -> object:
+    """The answer is the document, whatever is in it.
+
+    Raises:
+        InvalidResponse: it is something else.
+    """
+    roots = operations.KINDS[kind].roots
+    return documents.parse_policy(body) if kind == "policy" else documents.expect_masked(body, *roots)
 
 
 class ConfigurationMethods(SettingFamily):

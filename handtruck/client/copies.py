@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import unquote
 
-from .._session import Options
+from .._attempt import Options
 from ..errors import UsageError
 from ..protocol import operations, options
 from ..protocol.address import Location, encode_path

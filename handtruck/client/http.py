@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
+from .._attempt import Options
 from .._body import BytesBody, flat
-from .._session import Options
 from .._tasks import isolated
 from ..errors import UsageError
 from ..protocol import operations
@@ -277,7 +277,7 @@ class HttpMethods(Family):
         """
         sent: HeaderTypes | None = headers
         if options or (self._session.endpoint.aws and not params):
-            sent = self._sending(headers, options, self._locate(object_name))
+            sent = self._sending(headers, options, self._locate(object_name), whole=not params)
             if algorithm := asked_algorithm(sent):
                 require(algorithm)
                 if content is None or isinstance(content, str) or is_bytes(content):
@@ -317,8 +317,8 @@ class HttpMethods(Family):
     ) -> httpx.Response:
         """Write a file of up to 5 GiB as one request (PutObject); its name suggests the Content-Type.
 
-        Over http the file is read twice, because its hash goes ahead of it. Larger files, and files that should be
-        sent by several connections, go by :meth:`put_file_multipart`.
+        Over http, and with a checksum (AWS gets one), the file is read twice, because both go ahead of it. Larger
+        files, and files that should be sent by several connections, go by :meth:`put_file_multipart`.
 
         Args:
             object_name: what the object will be called.

@@ -68,7 +68,7 @@ class LockingMethods(SubresourceFamily):
         400 AccessControlListNotSupported.
 
         Elsewhere than on AWS the list is read first (one request more): a server that does not know such would write
-        it over the object, as rclone does.
+        it over the object, as rclone does. Where it may not be read, there is no such protection.
 
         Args:
             object_name: the object.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Unpack, get_args
 
-from .._session import Options
+from .._attempt import Options
 from ..errors import InvalidResponse, NotFound, S3Error, Throttled
 from ..models.objects import ObjectAttribute
-from ..protocol.checksums import MODE
+from ..protocol.checksums import asking
 from ..protocol.operations import buckets, objects, subresources
 from ..protocol.options import AttributesOptions, version_request
 from ..protocol.stat import hint_for
@@ -75,8 +75,7 @@ class ObjectMethods(SubresourceFamily):
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
         sent, query = self._reading(headers, options)
-        if checksums and not any(name.lower() == MODE[0] for name, _ in sent):
-            sent = (*sent, MODE)
+        sent = asking(sent) if checksums else sent
         operation = objects.stat_object(self._locate_object(object_name), sent, query)
         try:
             return await self._session.perform(operation, options=Options(timeout=arguments.timeout_of(timeout)))

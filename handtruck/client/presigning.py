@@ -16,9 +16,11 @@ from .base import Family
 
 if TYPE_CHECKING:
     from ..models import PresignedPost, PresignedURL
+    from ..protocol.address import Location
     from ..protocol.operations import Headers
     from ..protocol.options import ReadOptions
     from ..protocol.post_policy import PostOptions, PostStatus
+    from ..protocol.routing import Route
     from .arguments import HeaderTypes, ObjectName, ParamTypes
 
 _HOUR: Final = 3600
@@ -85,11 +87,12 @@ class PresignMethods(Family):
         sent, query = (*sent, *length), arguments.merged_query(params, query)
         presigning.check_request(query, sent)
         _check_options(verb, options)
+        signer, route = await self._signer(location, seconds)
         return presigning.presign(
-            await self._signer(seconds),
+            signer,
             method=verb,
-            origin=self._session.endpoint.origin,
-            location=location,
+            origin=route.origin,
+            path=route.path,
             query=query,
             headers=sent,
             seconds=seconds,
@@ -155,22 +158,26 @@ class PresignMethods(Family):
             starts_with=starts_with,
             options=options,
         )
-        endpoint = self._session.endpoint
-        path = endpoint.locate_bucket(bucket=policy.bucket).path
-        url = endpoint.origin + (path.rstrip("/") or "/")
-        return sign_post(await self._signer(seconds), url=url, policy=policy, seconds=seconds)
+        bucket = self._session.endpoint.locate_bucket(bucket=policy.bucket)
+        signer, route = await self._signer(bucket, seconds)
+        url = route.origin + (route.path.rstrip("/") or "/")
+        return sign_post(signer, url=url, policy=policy, seconds=seconds)
 
-    async def _signer(self, seconds: int) -> presigning.Signer:
-        keys = await self._session._keys(None)
-        now = self._session.clock()
-        signer = presigning.Signer(credentials=keys, region=self._session._region(keys), now=now)
+    async def _signer(self, location: Location, seconds: int) -> tuple[presigning.Signer, Route]:
+        session = self._session
+        await session.ready()
+        keys, now = await session.keys(), session.now()
+        if keys is None:
+            raise UsageError("there is nothing to sign with: this client is anonymous")
+        route = session.route(location, keys)
+        signer = presigning.Signer(credentials=keys, region=route.region, now=now, service=route.service)
         if keys.expires_at is not None and keys.expires_at < now + timedelta(seconds=seconds):
             log.warning(
                 "presigned for %d s, but the temporary keys end at %s, and what they signed with them",
                 seconds,
                 keys.expires_at.isoformat(timespec="seconds"),
             )
-        return signer
+        return signer, route
 
 
 def _length(headers: HeaderTypes | None) -> tuple[Headers, HeaderTypes]:

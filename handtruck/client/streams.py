@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
 
-from .._session import Options
+from .._attempt import Options
 from .._tasks import isolated
 from ..errors import UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE, MIB

@@ -55,7 +55,7 @@ class TaggingMethods(SubresourceFamily):
         The object itself stays as it is: no new version, no new date. Tags are billed, each, by the month.
 
         Elsewhere than on AWS the tags are read first (one request more): a server that does not know tags would write
-        them over the object, as rclone does.
+        them over the object, as rclone does. Where they may not be read, there is no such protection.
 
         Args:
             object_name: the object.
@@ -80,7 +80,7 @@ class TaggingMethods(SubresourceFamily):
         """Take all of an object's tags away (DeleteObjectTagging); it may have none.
 
         Elsewhere than on AWS the tags are read first (one request more): a server that does not know tags would delete
-        the object, as rclone does.
+        the object, as rclone does. Where they may not be read, there is no such protection.
 
         Args:
             object_name: the object.

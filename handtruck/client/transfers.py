@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
 
-from .._session import Options
+from .._attempt import Options
 from .._tasks import isolated
 from ..errors import UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE, MIB

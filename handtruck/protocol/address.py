@@ -25,6 +25,8 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .hosts import Hosts
+
 Addressing = Literal["auto", "path", "virtual"]
 """Where the bucket stands: found out, in the URL's path or the name, or in the host."""
 
@@ -67,6 +69,8 @@ class Endpoint:
         fixed: True where every name is a key of one bucket (which may be unknown by name).
         region: the region an AWS host names, or None.
         aws: the host is one of AWS's.
+        prefix: what every key begins with, beside the name; with its ``/``.
+        hosts: where requests go, by bucket and region; None: all to the origin. With it paths begin with the bucket.
     """
 
     origin: str
@@ -75,6 +79,8 @@ class Endpoint:
     fixed: bool
     region: str | None
     aws: bool = False
+    prefix: str = ""
+    hosts: Hosts | None = None
 
     @property
     def secure(self) -> bool:
@@ -100,7 +106,8 @@ class Endpoint:
             UsageError: the name cannot be encoded.
         """
         if self.fixed:
-            return Location(path=f"{self.path}/{encode_path(name)}", bucket=self.bucket, key=name)
+            key = self.prefix + name
+            return Location(path=f"{self.path}/{encode_path(key)}", bucket=self.bucket, key=key)
         name = name.removeprefix("/")
         bucket, slash, key = name.partition("/")
         path = f"{self.path}/{encode_path(name)}"
@@ -151,6 +158,12 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
         region=aws["region"] if aws else None,
         aws=aws is not None,
     )
+
+
+def region_of_host(host: str) -> str | None:
+    """The region that one of AWS's hosts names."""
+    found = _AWS_HOST.fullmatch(host.lower())
+    return found["region"] if found else None
 
 
 def has_userinfo(url: str) -> bool:

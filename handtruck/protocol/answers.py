@@ -95,6 +95,8 @@ def failure(
         operation=operation,
         attempts=attempts,
         retry_after=parse_retry_after(answer.headers.get("retry-after")),
+        headers=answer.headers,
+        details=said.details,
     )
 
 

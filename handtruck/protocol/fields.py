@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ..errors import UsageError
 from ..models.encryption import SSEKMS, SSES3, SSECustomer
+from ..models.identity import Secret
 
 if TYPE_CHECKING:
     from .operations.base import Headers
@@ -26,15 +27,6 @@ _MOST_TAGS: Final = 10
 _LONGEST_TAG: Final = (128, 256)
 _MOST_METADATA: Final = 2048
 _SSE: Final = "x-amz-server-side-encryption"
-
-
-class Secret(str):
-    """Text that is sent as it is, and does not show where it is printed as a part of something else."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'[secure]'"
 
 
 def text(name: str, value: object) -> str:

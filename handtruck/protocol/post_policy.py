@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..models.encryption import SSEKMS, SSES3, SSECustomer
+from ..models.identity import Secret
 from ..models.presigning import PresignedPost
 from .documents.configuration import write_tags
-from .fields import Secret
 from .options import CannedACL, StorageClass, WriteOptions, write_headers
 from .parts import MAX_PART_SIZE
 from .signing import ALGORITHM
@@ -238,7 +238,8 @@ def _fields(argument: str, fields: Mapping[str, str] | None) -> list[tuple[str, 
 
 
 def _field(argument: str, name: object, value: object) -> tuple[str, str]:
-    if not isinstance(name, str) or not name.isascii() or not name.isprintable() or not name.strip("$ "):
+    known = name.strip().lstrip("$") if isinstance(name, str) else ""
+    if not isinstance(name, str) or not name or name != known or not name.isascii() or not name.isprintable():
         raise UsageError(f"{argument}: {name!r:.60} is no name of a form field")
     if name.lower() in _OURS:
         raise UsageError(f"{argument}: the field {name} is handtruck's own; leave it out")

@@ -19,13 +19,13 @@ from ..errors import UsageError
 from ..models.presigning import PresignedURL
 from .address import canonical_query
 from .checksums import UNSIGNED_PAYLOAD
-from .signing import ALGORITHM, _keyed, _stamp, canonical_headers, canonical_request
+from .signing import ALGORITHM, canonical_headers, canonical_request, keyed_mac, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..models import Credentials
-    from .address import Location, Query
+    from .address import Query
     from .operations import Headers
 
 LONGEST: Final = 7 * 24 * 3600
@@ -50,16 +50,17 @@ class Signer:
     credentials: Credentials
     region: str
     now: datetime
+    service: str = "s3"
 
     @property
     def stamp(self) -> str:
         """The time, as it is signed."""
-        return _stamp(int(self.now.timestamp()))
+        return stamp_of(int(self.now.timestamp()))
 
     @property
     def scope(self) -> str:
         """What a signature is good for: day, region and service."""
-        return f"{self.stamp[:8]}/{self.region}/s3/aws4_request"
+        return f"{self.stamp[:8]}/{self.region}/{self.service}/aws4_request"
 
     @property
     def credential(self) -> str:
@@ -68,7 +69,7 @@ class Signer:
 
     def signature(self, text: str) -> str:
         """The HMAC of a text, in hex."""
-        mac = _keyed(self.credentials.secret_access_key, self.stamp[:8], self.region, "s3").copy()
+        mac = keyed_mac(self.credentials.secret_access_key, self.stamp[:8], self.region, self.service).copy()
         mac.update(text.encode())
         return mac.hexdigest()
 
@@ -131,7 +132,7 @@ def check_request(query: Query, headers: Headers) -> None:
 
 
 def presign(
-    signer: Signer, *, method: str, origin: str, location: Location, query: Query, headers: Headers, seconds: int
+    signer: Signer, *, method: str, origin: str, path: str, query: Query, headers: Headers, seconds: int
 ) -> PresignedURL:
     """The URL of a request, with its signature in it.
 
@@ -139,7 +140,7 @@ def presign(
         signer: see :class:`Signer`.
         method: in capitals.
         origin: ``scheme://host[:port]``.
-        location: of the object, or the bucket.
+        path: of the object, or the bucket, as it is sent.
         query: names and values, not encoded. They stand in the URL as they are given, before the signature's own.
         headers: what the user of the URL must send, all of it signed; not ``host``, which is added.
         seconds: see :func:`seconds_of`.
@@ -155,10 +156,10 @@ def presign(
     if signer.credentials.session_token:
         ours.append(("X-Amz-Security-Token", signer.credentials.session_token))
     everything = (*query, *ours)
-    request = canonical_request(method, location.path, canonical_query(everything), signed, UNSIGNED_PAYLOAD)
+    request = canonical_request(method, path, canonical_query(everything), signed, UNSIGNED_PAYLOAD)
     signature = signer.signature(f"{ALGORITHM}\n{signer.stamp}\n{signer.scope}\n{sha256(request.encode()).hexdigest()}")
     return PresignedURL(
-        f"{origin}{location.path}?{_as_given(everything)}&X-Amz-Signature={signature}",
+        f"{origin}{path}?{_as_given(everything)}&X-Amz-Signature={signature}",
         method=method,
         expires_at=signer.expires_at(seconds),
         headers=_together(headers),

@@ -59,7 +59,7 @@ def sign(
         now: the time; aware of its zone.
         service: ``s3``; ``sts`` and others sign alike.
     """
-    stamp = _stamp(int(now.timestamp()))
+    stamp = stamp_of(int(now.timestamp()))
     added = Signature({"x-amz-date": stamp, "x-amz-content-sha256": payload_hash})
     if credentials.session_token:
         added[TOKEN_HEADER] = credentials.session_token
@@ -71,7 +71,7 @@ def sign(
     )
     request = canonical_request(method, path, canonical_query(query), signed, payload_hash)
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
-    mac = _keyed(credentials.secret_access_key, stamp[:8], region, service).copy()
+    mac = keyed_mac(credentials.secret_access_key, stamp[:8], region, service).copy()
     mac.update(f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}".encode())
     added["authorization"] = (
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
@@ -81,7 +81,7 @@ def sign(
 
 
 @lru_cache(maxsize=8)
-def _stamp(seconds: int) -> str:
+def stamp_of(seconds: int) -> str:
     """``20261122T160000Z``: written once a second, because that takes as long as the whole signature."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
@@ -136,7 +136,7 @@ def _signed(name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _keyed(secret: str, day: str, region: str, service: str) -> hmac.HMAC:
+def keyed_mac(secret: str, day: str, region: str, service: str) -> hmac.HMAC:
     """The HMAC with the signing key in it, to be copied: key and set-up only change with the day and the region."""
     key = b"AWS4" + secret.encode()
     for text in (day, region, service, "aws4_request"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from .._session import PLAIN, Options
+from .._attempt import PLAIN, Options
 from ..errors import UsageError
 from .stream import check_object
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from .._session import PLAIN, Options, Session
+from .._attempt import PLAIN, Options
 from .._tasks import isolated
 from ..errors import HandtruckError, InvalidResponse, NotModified, PreconditionFailed, S3Error, UsageError
 from ..models import CopyResult
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from .._session import Session
     from ..protocol.address import Location
     from ..protocol.operations import Copied, CopySource, CopyTarget, FoundSource, Operation
     from ..protocol.parts import Part

@@ -23,7 +23,7 @@ import anyio
 import anyio.from_thread
 from anyio.lowlevel import checkpoint
 
-from .._session import GRACE
+from .._attempt import GRACE
 from .._tasks import in_thread, isolated
 from ..errors import NotFound, S3Error, Throttled
 from ..models import DeleteResult, NotDeleted, ObjectVersion

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._session import PLAIN, Options, Session
+from .._attempt import PLAIN, Options
 from .._tasks import in_thread
 from ..errors import InvalidResponse, PreconditionFailed, UsageError
 from ..models import DownloadResult
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
+    from .._session import Session
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
     from .fetch import Destination, Version

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 import httpx
 
-from .._session import PLAIN, Options, Session
+from .._attempt import PLAIN, Options
 from ..errors import InvalidResponse, PreconditionFailed, S3Error
 from ..protocol import operations
 from ..protocol.answers import Answer, failure
@@ -27,6 +27,7 @@ from .progress import CallbackFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._session import Session
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
@@ -210,14 +211,15 @@ class Fetch:
     async def _refused(self, operation: Operation[object], response: httpx.Response, attempt: int) -> None:
         await read_whole(response)
         first = not self.remote.version.known.is_set()
-        if response.status_code == 416 and first and not self.start:
-            self._learn(response, size=0)  # only an empty object has no byte 0
+        size = parse_unsatisfied(response.headers.get("content-range", ""))
+        if response.status_code == 416 and first and not self.start and (self.remote.whole or not size):
+            # Only an empty object has no byte 0; but some servers mean that the range goes on behind the end.
+            self._learn(response, size=size or 0, untied=bool(size))
             return
         answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
         error = failure(answer, operation.name, operation.location, attempt)
         if response.status_code in (412, 416) and not first:
             raise self.remote.changed(str(error)) from error
-        size = parse_unsatisfied(response.headers.get("content-range", ""))
         if response.status_code == 416 and size is not None and self.stop is not None:
             raise self.remote.beyond(self.stop, size) from error
         raise error

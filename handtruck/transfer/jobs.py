@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 import httpx
 
+from .._attempt import GRACE, Options
 from .._body import NO_BODY
-from .._session import GRACE, Options, Session
 from .._tasks import in_thread
 from ..errors import UsageError
 from ..models import Checksum, DownloadResult
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from httpx._types import TimeoutTypes
 
     from .._body import Body, BytesBody
+    from .._session import Session
     from ..models import ChecksumAlgorithm, UploadResult
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers

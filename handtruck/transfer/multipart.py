@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from .._attempt import ANSWER_SHARE, GRACE, Options
 from .._body import SummedBody
-from .._session import ANSWER_SHARE, GRACE, Options, Session
 from .._tasks import in_thread
 from ..errors import (
     AccessDenied,
@@ -37,7 +37,7 @@ from ..errors import (
 from ..models import UploadResult
 from ..protocol import operations
 from ..protocol.checksums import (
-    TYPE_HEADER,
+    asked_type,
     compare,
     multipart_etag,
     read_checksums,
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     import httpx
 
     from .._body import BytesBody
-    from ..models import Checksum, ChecksumType
+    from .._session import Session
+    from ..models import Checksum
     from ..protocol.address import Location
     from ..protocol.operations import UploadHeaders
 
@@ -211,9 +212,9 @@ class MultipartUpload:
         if not self.sums or self.sums.keys() != self.etags.keys():
             return None
         parts = [self.sums[number] for number in sorted(self.sums)]
-        asked = {name.lower(): value for name, value in self.headers.create}
-        kind: ChecksumType = "COMPOSITE" if asked.get(TYPE_HEADER) == "COMPOSITE" else "FULL_OBJECT"
-        return await in_thread(whole_of, parts[0][0].algorithm, kind, parts, limiter=self.session.threads)
+        algorithm = parts[0][0].algorithm
+        kind = asked_type(self.headers.create, algorithm)
+        return await in_thread(whole_of, algorithm, kind, parts, limiter=self.session.threads)
 
     def _expected_etag(self) -> str | None:
         etag = multipart_etag(self.etags[number] for number in sorted(self.etags))

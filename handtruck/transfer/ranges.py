@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .._session import PLAIN, Options, Session
+from .._attempt import PLAIN, Options
 from ..errors import UsageError
 from ..protocol.parts import DEFAULT_PART_SIZE, coalesce, holding
 from .buffers import Buffers
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from io import BytesIO
 
+    from .._session import Session
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers
 

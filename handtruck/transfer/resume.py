@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from .._session import GRACE, Session
+from .._attempt import GRACE
 from .._tasks import in_thread
 from ..errors import (
     AccessDenied,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from .._session import Session
     from ..models import PartInfo, UploadResult
     from ..protocol.crc import Hasher
     from ..protocol.parts import Part

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from .._attempt import GRACE
 from .._body import BytesBody, SummedBody, hash_view, sum_view
-from .._session import GRACE
 from .._tasks import in_thread
 from ..protocol.checksums import UNSIGNED_PAYLOAD
 from ..protocol.parts import Part, fitting_part_size, growing_part_size, plan_parts

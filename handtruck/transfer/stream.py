@@ -34,7 +34,8 @@ from .fetch import length_of, whole_length
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .._session import Options, Session
+    from .._attempt import Options
+    from .._session import Session
     from ..protocol.address import Location, Query
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader

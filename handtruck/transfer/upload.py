@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .._attempt import GRACE, PLAIN, Options
 from .._body import SummedBody
-from .._session import GRACE, PLAIN, Options, Session
 from ..errors import UsageError
 from ..protocol import operations
 from ..protocol.checksums import asked_algorithm, compare, read_checksums, single_headers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .._body import Body, BytesBody
+    from .._session import Session
     from ..models import ChecksumAlgorithm
     from ..protocol.address import Location
     from ..protocol.operations import Headers
@@ -97,7 +98,8 @@ async def put_object(session: Session, plan: UploadPlan, body: BytesBody) -> Upl
 
     def deliver(_: object, response: httpx.Response) -> None:
         if checksum is not None:
-            compare(f"PutObject {plan.location}", checksum, partial(read_checksums, response.headers))
+            what = f"PutObject {plan.location}: the object was written"
+            compare(what, checksum, partial(read_checksums, response.headers))
         said.append(response)
 
     await session.perform(

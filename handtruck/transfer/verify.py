@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from .._body import stop_if_cancelled
 from ..errors import ChecksumMismatch, InvalidResponse, UsageError
 from ..protocol import operations
-from ..protocol.checksums import MODE, is_strong, read_checksums, same_etag
+from ..protocol.checksums import asking, is_strong, read_checksums, same_etag
 from ..protocol.crc import combine, combines, encode, new_hasher, require, size_of
 from .fetch import replaced
 
@@ -75,7 +75,7 @@ async def ask(session: Session, plan: DownloadPlan) -> Expected:
         S3Error, ConnectionFailed, InvalidResponse.
     """
     location, options = plan.location, replace(plan.options, attempts=plan.tries)
-    head = operations.head_object(location, (*plan.headers, MODE), plan.query)
+    head = operations.head_object(location, asking(plan.headers), plan.query)
     answer = await session.perform(head, options=options)
     try:
         told = read_checksums(answer.headers)

@@ -80,6 +80,8 @@ class Window:
             await self._news.wait()
         if first.error is not None and not version.known.is_set():
             await checkpoint_if_cancelled()  # we were cut off, too
+            if isinstance(first.error, S3Error) and first.error.status == 416:
+                raise NotInRanges("the server refuses a range that goes on behind the end")
             raise first.error
         if not version.size and not version.whole:
             raise NotInRanges("416 tells nothing but that the object is empty")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from .._session import GRACE
+from .._attempt import GRACE
 from .._tasks import add_notes, siblings
 
 if TYPE_CHECKING:

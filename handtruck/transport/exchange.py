@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MAX_INTERIM: Final = 16
 """Answers of 1xx that may come before the one that counts."""
 
+_NOTHING: Final = memoryview(b"")
+_LAST_CHUNK: Final = memoryview(b"0\r\n\r\n")
 _JOINED: Final = 64 * 1024  # a small body leaves together with the head: one copy is cheaper than another packet
 _SWITCHING: Final = 101
 
@@ -143,18 +145,18 @@ class Exchange:
         if self._small:
             return await self._send_bytes(memoryview(self._small)[self.sent :])
         if isinstance(call.stream, ViewStream):
-            return await self._send_bytes(call.head) or await self._send_bytes(call.stream.view)
-        return await self._send_stream(call.head, call.stream, call.length)
+            return await self._send_bytes(memoryview(call.head)) or await self._send_bytes(call.stream.view)
+        return await self._send_stream(memoryview(call.head), call.stream, call.length)
 
-    async def _send_stream(self, head: bytes, stream: object, length: int | None) -> Head | None:
-        blocks, left, pending = _blocks(stream), length, head
+    async def _send_stream(self, pending: memoryview, stream: object, length: int | None) -> Head | None:
+        blocks, left = _blocks(stream), length
         try:
             async for given in blocks:
-                block: bytes | memoryview = memoryview(given).cast("B")  # of an array, len() would count items
+                block = memoryview(given).cast("B")  # of an array, len() would count items
                 if not len(block):
                     continue
                 if left is None:
-                    block = b"".join((b"%x\r\n" % len(block), block, b"\r\n"))
+                    block = memoryview(b"".join((b"%x\r\n" % len(block), block, b"\r\n")))
                 else:
                     left -= len(block)
                     if left < 0:
@@ -162,23 +164,21 @@ class Exchange:
                 early = await self._send_joined(pending, block)
                 if early is not None:
                     return early
-                pending = b""
+                pending = _NOTHING
         finally:
             if isinstance(blocks, AsyncGenerator):
                 await blocks.aclose()
-        if left is None:
-            pending += b"0\r\n\r\n"
-        elif left:
+        if left:
             raise httpx.LocalProtocolError(_MISCOUNTED)
-        return await self._send_bytes(pending)
+        return await self._send_joined(pending, _NOTHING if left is not None else _LAST_CHUNK)
 
-    async def _send_joined(self, pending: bytes, block: bytes | memoryview) -> Head | None:
+    async def _send_joined(self, pending: memoryview, block: memoryview) -> Head | None:
         if len(pending) + len(block) <= _JOINED:
-            return await self._send_bytes(pending + block)
+            return await self._send_bytes(memoryview(b"".join((pending, block))))
         return await self._send_bytes(pending) or await self._send_bytes(block)
 
-    async def _send_bytes(self, data: bytes | memoryview) -> Head | None:
-        view = memoryview(data)
+    async def _send_bytes(self, view: memoryview) -> Head | None:
+        """Views, because the head is among them: tracebacks are printed with their locals."""
         while view:
             try:
                 count = await self.wire.send_some(view, self.write_timeout)

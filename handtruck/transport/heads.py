@@ -44,7 +44,7 @@ def write_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -> 
     for name, value in headers:
         if not _is_token(name):
             raise httpx.LocalProtocolError(f"{name!r} is no name of a header")
-        lines.append(f"{name}: {value}")
+        lines.append(name + ": " + value)
     if not "".join(lines).isprintable() and any(map(_CONTROL.search, lines)):
         raise httpx.LocalProtocolError("the value of a header has a line break or another control character")
     lines += ("", "")

@@ -6,6 +6,8 @@ One sender drives our own :class:`~handtruck.Transport`, with no client in front
 
 from __future__ import annotations
 
+import sys
+import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
@@ -38,7 +40,7 @@ _CLOSING: Final = 5.0
 CLOSED: Final = "this S3Client is closed"
 _USER_AGENT: Final = "handtruck"
 _HIDDEN: Final = "[secure]"
-_KEYS: Final = frozenset(
+SECRET_HEADERS: Final = frozenset(
     {
         "x-amz-server-side-encryption-customer-key",
         "x-amz-copy-source-server-side-encryption-customer-key",
@@ -154,7 +156,7 @@ class _Direct:
         name = draft.extensions.get("sni_hostname") if draft.extensions else None
         self._origin, host = _origin_and_host(draft.origin, name)
         given = {name.lower() for name, _ in draft.headers}
-        self._keys = given & _KEYS
+        self._keys = given & SECRET_HEADERS
         self._headers = [each for each in (host, *_USUAL) if each[0].lower() not in given]
         self._headers += draft.headers
 
@@ -250,7 +252,12 @@ class ClientSender:
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Hand it to the client."""
         self.check_open()  # it may have been closed since, while the request waited for its place
-        return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+        handled = sys.exception()
+        try:
+            return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+        except BaseException as error:
+            forget_locals(error, handled)  # the client's frames hold the request's head
+            raise
 
     def check_open(self) -> None:
         """Refuse what comes too late."""
@@ -288,7 +295,7 @@ class _ThroughClient:
         finally:
             if TOKEN_HEADER in signature:
                 request.headers[TOKEN_HEADER] = _HIDDEN
-            for name in _KEYS:
+            for name in SECRET_HEADERS:
                 if name in request.headers:
                     request.headers[name] = _HIDDEN
 
@@ -299,6 +306,17 @@ class _ThroughClient:
     def forget_body(self) -> None:
         """See :class:`Prepared`."""
         self._request.stream = library_of(self._request).ByteStream(b"")
+
+
+def forget_locals(error: BaseException, handled: BaseException | None) -> None:
+    """Empty the frames that an exception came through, and those it stands for: tracebacks are printed with locals.
+
+    Those of ``handled``, the exception that was being handled before, are somebody else's.
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen is not handled:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
 
 
 def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:

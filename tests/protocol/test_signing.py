@@ -310,7 +310,7 @@ def test_canonical_headers_fold_blanks_and_join_repeats() -> None:
 
 def test_the_signing_key_is_cached_by_day_and_region() -> None:
     """Another day, region or secret gives another signature; another second of the same day costs no new key."""
-    signing._keyed.cache_clear()
+    signing.keyed_mac.cache_clear()
     later = EXAMPLE_TIME + timedelta(hours=23)
     other_secret = replace(EXAMPLE_KEYS, secret_access_key="other")
     signatures = [
@@ -321,9 +321,9 @@ def test_the_signing_key_is_cached_by_day_and_region() -> None:
         example("GET", "key", credentials=other_secret)["authorization"],
     ]
     assert len(set(signatures)) == 5
-    assert signing._keyed.cache_info()[:2] == (1, 4)  # hits, misses
+    assert signing.keyed_mac.cache_info()[:2] == (1, 4)  # hits, misses
     assert example("GET", "key")["authorization"] == signatures[0]
-    assert signing._keyed.cache_info().hits == 2
+    assert signing.keyed_mac.cache_info().hits == 2
 
 
 def test_no_secret_is_left_in_what_is_added() -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from ...errors import InvalidResponse
 from .xml import parse_masked
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DETAILS: Final = ("Region", "Endpoint", "ServerTime")
+"""Not more: where a signature is wrong, S3 repeats the request, session token and all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDocument:
-    """What an ``<Error>`` says."""
+    """What an ``<Error>`` says; ``details`` is where the bucket is, and what time it is there."""
 
     code: str | None
     message: str | None
     request_id: str | None
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_error(body: bytes) -> ErrorDocument | None:
@@ -29,4 +37,5 @@ def parse_error(body: bytes) -> ErrorDocument | None:
         code=root.findtext("Code") or None,
         message=root.findtext("Message") or None,
         request_id=root.findtext("RequestId") or None,
+        details={name: text for name in _DETAILS if (text := root.findtext(name))},
     )
