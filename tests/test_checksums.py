@@ -23,7 +23,7 @@ from handtruck.protocol.parts import MIN_PART_SIZE
 from handtruck.transfer import download, files, multipart, upload, verify
 from handtruck.transfer.partial import PartialTarget
 from handtruck.transfer.resume import FileUpload
-from tests.scripted import Reply, Request, TinyS3, error, store, sums, truncated
+from tests.scripted import Reply, Request, TinyS3, client, error, serve, store, sums, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -206,9 +206,10 @@ async def is_noticed(s3: S3Client, tiny: TinyS3, operation: str) -> None:
     )
     body = completed.encode() if operation == "CompleteMultipartUpload" else b""
     tiny.on(operation, after=Reply(headers=(("ETag", '"e"'), OTHER), body=body))
-    with pytest.raises(ChecksumMismatch, match=f"{operation} b/k: .*S3 answers {OTHER[1]}"):
+    with pytest.raises(ChecksumMismatch, match=f"{operation} b/k: .*S3 answers {OTHER[1]}") as caught:
         await s3.upload("b/k", SHORT if operation == "PutObject" else LONG, part_size=PART, checksum="CRC32")
     assert tiny.uploads == {}
+    assert ("the object was written" in str(caught.value)) is ("b/k" in tiny.objects)
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CompleteMultipartUpload"])
@@ -284,6 +285,29 @@ async def test_aws_gets_none_with_what_is_no_object() -> None:
         assert [summed(request) for _, request in tiny.calls] == [{}, {}, {}]
 
 
+async def test_aws_gets_none_with_a_part_that_is_sent_by_hand() -> None:
+    """Of an upload that was begun without one S3 refuses it, whatever else is said of the part."""
+    async with store() as (s3, tiny):
+        _aws(s3)
+        await s3.post("b/k", params={"uploads": None})
+        for data in (SHORT, iter([SHORT])):
+            part = {"partNumber": "1", "uploadId": "upload-1"}
+            assert (await s3.put("b/k", data, params=part, request_payer=True)).status_code == 200
+        await s3.post("b/k", params={"uploads": None}, headers={"x-amz-checksum-algorithm": "SHA1"})
+        answer = await s3.put("b/k", SHORT, params={"partNumber": "1", "uploadId": "upload-2"}, checksum="SHA1")
+        assert answer.status_code == 200
+        assert [len(summed(request)) for request in tiny.sent("UploadPart")] == [0, 0, 2]
+
+
+async def test_what_is_kept_gets_one_where_the_buckets_name_is_not_known(source: Path) -> None:
+    tiny = TinyS3()
+    async with serve(tiny) as peer, client(peer, addressing="virtual") as s3:
+        assert s3._session.endpoint.bucket is None
+        await s3.put("key", SHORT, legal_hold=True)
+        await s3.put_file("key", source, legal_hold=True)
+        assert ["checksum-crc32" in summed(request) for request in tiny.sent("PutObject")] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("url", "aws"),
     [
@@ -307,6 +331,14 @@ async def test_two_checksums_are_refused(header: str) -> None:
         for way in (s3.put, s3.upload):
             with pytest.raises(UsageError, match="given"):
                 await way("b/k", SHORT, checksum="CRC32", headers={header: "CRC32"})
+        assert tiny.calls == []
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), [("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")])
+async def test_types_that_s3_has_not_are_refused(algorithm: ChecksumAlgorithm, kind: str) -> None:
+    async with store() as (s3, tiny):
+        with pytest.raises(UsageError, match=f"'{kind}', which S3 has not of {algorithm}"):
+            await s3.upload("b/k", LONG, part_size=PART, checksum=algorithm, headers={"x-amz-checksum-type": kind})
         assert tiny.calls == []
 
 
@@ -471,6 +503,25 @@ async def test_empty_objects(target: Path) -> None:
         put(tiny, b"", "CRC32")
         assert (await s3.download("b/k", target, verify=True)).checksum == whole("CRC32", b"")
         assert target.read_bytes() == b""
+
+
+async def test_adding_up_ends_with_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large object has so many pieces that it takes seconds."""
+    pieces = {start: verify._Piece(start + 1, crc.new_hasher("CRC32")) for start in range(100)}
+    looks: list[None] = []
+    monkeypatch.setattr(verify, "stop_if_cancelled", lambda: looks.append(None))
+    no_file: Any = None
+    verify.Tally("CRC32", pieces).total(no_file, 100)
+    assert len(looks) >= 100
+
+
+async def test_the_question_is_put_once(target: Path) -> None:
+    """A header that comes twice is another one to whoever checks the signature line by line."""
+    async with store() as (s3, tiny):
+        put(tiny, BODY, "CRC32")
+        await s3.download("b/k", target, verify=True, headers={"X-Amz-Checksum-Mode": "ENABLED"})
+        [head] = tiny.sent("HeadObject")
+        assert [value for name, value in head.headers if name.lower() == "x-amz-checksum-mode"] == ["ENABLED"]
 
 
 @pytest.mark.parametrize(("algorithm", "parts"), [(None, 0), ("SHA256", 3), ("CRC32", 1)])

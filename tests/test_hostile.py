@@ -782,6 +782,21 @@ async def test_an_empty_object_has_no_ranges(target: Path, workers: int) -> None
         assert ranges(tiny) == ["bytes=0-999"]
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_416_to_a_range_that_goes_on_behind_the_end_is_no_empty_object(target: Path, workers: int) -> None:
+    """The answer itself says how long the object is: then it is asked for as a whole."""
+    async with stored(b"hello") as (s3, tiny):
+        beyond = error(416, "InvalidRange", "", ("Content-Range", "bytes */5"))
+        tiny.on("GetObject", lambda r: beyond if r.header("range") else None)
+        result = await s3.get_file_parallel("b/k", target, range_step=PART, workers_count=workers)
+        assert (target.read_bytes(), result.size) == (b"hello", 5)
+        assert result.etag == tiny.objects["b/k"].etag
+        async with s3.open("b/k") as file:
+            assert (file.size, await file.read()) == (5, b"hello")
+        with pytest.raises(S3Error, match="416 InvalidRange: bytes up to 10 were asked for, the object has 5"):
+            await s3.get_ranges("b/k", [(0, 10)])
+
+
 async def test_an_empty_object_as_200(target: Path) -> None:
     async with stored(b"") as (s3, tiny):
         tiny.on("GetObject", whole(tiny))

@@ -458,6 +458,7 @@ async def test_ranges_of_a_get() -> None:
         for asked, header, body in (
             ((2, 5), "bytes=2-4", BODY[2:5]),
             ((0, 1), "bytes=0-0", BODY[:1]),
+            ((False, 2), "bytes=0-1", BODY[:2]),
             ((len(BODY) - 3, len(BODY) + 10), f"bytes={len(BODY) - 3}-{len(BODY) + 9}", BODY[-3:]),
         ):
             answer = await s3.get("b/k", byte_range=asked, version_id="v")
@@ -611,6 +612,7 @@ async def test_requests_that_make_no_sense() -> None:
             partial(s3.get, byte_range=(-1, None)),
             partial(s3.get, byte_range="0-1"),  # type: ignore[arg-type]
             partial(s3.get, byte_range=(None, 1)),  # type: ignore[arg-type]
+            partial(s3.put, content="\ud800"),
             partial(s3.delete, version_id=""),
             partial(s3.delete, bypass_governance="yes"),  # type: ignore[arg-type]
         )

@@ -122,9 +122,11 @@ def range_of(byte_range: object, name: str = "byte_range") -> tuple[int, int | N
         return None
     match byte_range:
         case (int(start), None) if start >= 0:
-            return start, None
+            return int(
+                start
+            ), None  # a bool would be written by its name, and what servers do not understand they ignore
         case (int(start), int(stop)) if 0 <= start < stop:
-            return start, stop
+            return int(start), int(stop)
     raise UsageError(f"{name} must be (start, stop) with 0 <= start < stop, or (start, None), not {byte_range!r}")
 
 

@@ -112,7 +112,7 @@ class HttpMethods(Family):
     ) -> BytesBody:
         payload_hash = arguments.payload_hash(content_sha256)
         if isinstance(content, str):
-            content = content.encode()
+            content = _encoded(content)
         elif content is None:
             content = b""
         elif not is_bytes(content):
@@ -350,3 +350,10 @@ class HttpMethods(Family):
                 timeout=arguments.timeout_of(timeout),
             )
         )
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the content cannot be encoded as UTF-8; give it as bytes") from None

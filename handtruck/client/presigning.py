@@ -17,10 +17,10 @@ from .base import Family
 if TYPE_CHECKING:
     from ..models import PresignedPost, PresignedURL
     from ..protocol.address import Location
+    from ..protocol.hosts import Route
     from ..protocol.operations import Headers
     from ..protocol.options import ReadOptions
     from ..protocol.post_policy import PostOptions, PostStatus
-    from ..protocol.routing import Route
     from .arguments import HeaderTypes, ObjectName, ParamTypes
 
 _HOUR: Final = 3600
@@ -170,7 +170,7 @@ class PresignMethods(Family):
         if keys is None:
             raise UsageError("there is nothing to sign with: this client is anonymous")
         route = session.route(location, keys)
-        signer = presigning.Signer(credentials=keys, region=route.region, now=now, service=route.service)
+        signer = presigning.Signer(credentials=keys, region=route.region or "", now=now, service=route.service)
         if keys.expires_at is not None and keys.expires_at < now + timedelta(seconds=seconds):
             log.warning(
                 "presigned for %d s, but the temporary keys end at %s, and what they signed with them",

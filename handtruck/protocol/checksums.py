@@ -10,7 +10,7 @@ import re
 from hashlib import md5
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ChecksumMismatch, InvalidResponse
+from ..errors import ChecksumMismatch, InvalidResponse, UsageError
 from ..models.checksums import Checksum
 from .crc import ALGORITHMS, combine, combines, decode, encode, named, new_hasher, size_of
 
@@ -34,6 +34,7 @@ MODE: Final = ("x-amz-checksum-mode", "ENABLED")
 
 _HEADERS: Final = {algorithm: f"x-amz-checksum-{algorithm.lower()}" for algorithm in ALGORITHMS}
 _OF_A_BODY: Final = frozenset({*_HEADERS.values(), ALGORITHM_HEADER, "x-amz-sdk-checksum-algorithm", "content-md5"})
+_OF_BOTH_TYPES: Final = frozenset({"CRC32", "CRC32C"})
 _VALUE: Final = re.compile(r"([A-Za-z0-9+/]+={0,2})(?:-(\d{1,5}))?", re.ASCII)
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
@@ -83,6 +84,11 @@ def asked_algorithm(headers: Headers) -> ChecksumAlgorithm | None:
     return None
 
 
+def asking(headers: Headers) -> Headers:
+    """A request's headers, with :data:`MODE` among them, once."""
+    return headers if any(name.lower() == MODE[0] for name, _ in headers) else (*headers, MODE)
+
+
 def of_a_body(headers: Headers) -> list[str]:
     """The names of those that bring a checksum along, or say which one is wanted."""
     return [name for name, _ in headers if name.lower() in _OF_A_BODY]
@@ -110,6 +116,22 @@ def single_headers(headers: Headers, checksum: Checksum) -> Headers:
 def type_of(algorithm: ChecksumAlgorithm) -> ChecksumType:
     """What a multipart upload asks for: one of the whole object where there can be such, and only CRCs can be."""
     return "FULL_OBJECT" if combines(algorithm) else "COMPOSITE"
+
+
+def asked_type(headers: Headers, algorithm: ChecksumAlgorithm) -> ChecksumType:
+    """What an upload's headers want it to be of; where they do not say, :func:`type_of`.
+
+    Raises:
+        UsageError: S3 has no checksum of that type by that algorithm.
+    """
+    usual = type_of(algorithm)
+    for said in (value for name, value in headers if name.lower() == TYPE_HEADER):
+        if said == usual:
+            return usual
+        if said == "COMPOSITE" and algorithm in _OF_BOTH_TYPES:
+            return "COMPOSITE"
+        raise UsageError(f"{TYPE_HEADER} is {said!r:.60}, which S3 has not of {algorithm}; leave it out for {usual}")
+    return usual
 
 
 def whole_of(algorithm: ChecksumAlgorithm, kind: ChecksumType, parts: Sequence[tuple[Checksum, int]]) -> Checksum:

@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, TypeGuard, get_args
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
@@ -205,7 +205,7 @@ def _afterwards(redirect: object, status: object) -> list[tuple[str, str]]:
     if redirect is not None and status is not None:
         raise UsageError("give redirect= or status=: who is sent elsewhere is not told a status")
     if redirect is not None:
-        if not isinstance(redirect, str) or urlsplit(redirect).scheme not in ("http", "https"):
+        if not _is_web(redirect):
             raise UsageError("redirect must be an http:// or https:// URL")
         return [_field("redirect", "success_action_redirect", redirect)]
     if status is None:
@@ -213,6 +213,13 @@ def _afterwards(redirect: object, status: object) -> list[tuple[str, str]]:
     if status not in get_args(PostStatus):
         raise UsageError(f"status must be 200, 201 or 204, not {status!r:.60}")
     return [("success_action_status", str(status))]
+
+
+def _is_web(url: object) -> TypeGuard[str]:
+    try:
+        return isinstance(url, str) and urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # brackets that hold no address
+        return False
 
 
 def _of_options(options: PostOptions) -> list[tuple[str, str]]:

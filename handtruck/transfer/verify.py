@@ -148,6 +148,7 @@ class Tally:
             return encode(self._read(file, 0, size))
         whole, position = 0, 0
         for start in (*sorted(start for start in self.pieces if start < size), size):
+            stop_if_cancelled()  # of a TiB there are half a million, which take 10 s
             if start > position:  # a gap
                 whole = self._append(whole, self._read(file, position, start), start - position)
                 position = start

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from ..errors import S3Error
 from .ahead import OPENING, Piece, ReadAhead
 from .companions import cut_off
 from .fetch import Fetch, NotInRanges, Remote, Version

@@ -480,6 +480,22 @@ async def test_a_canned_acl_has_no_document() -> None:
         assert (put.body, put.header("x-amz-acl"), put.header("content-md5")) == (b"", "private", None)
 
 
+@pytest.mark.parametrize("body", [b"", b"<html><body/></html>", b"<ListVersionsResult/>", b"no XML"])
+async def test_what_is_not_the_document_is_no_permission(body: bytes) -> None:
+    """Whoever answers so may take a DELETE of it for one of the bucket."""
+    async with store(max_attempts=1) as (s3, tiny):
+        tiny.on("GetObject", Reply(body=body))
+        for call in (
+            s3.delete_bucket_cors("b"),
+            s3.delete_bucket_policy("b"),
+            s3.put_bucket_cors(CORS, bucket="b"),
+            s3.put_bucket_policy(policy("b"), bucket="b"),
+        ):
+            with pytest.raises(InvalidResponse):
+                await call
+        assert set(tiny.names) == {"GetObject"}
+
+
 async def test_what_may_not_be_read_is_written_all_the_same() -> None:
     async with store() as (s3, tiny):
         tiny.on("GetObject", error(403, "AccessDenied"))

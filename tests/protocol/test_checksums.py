@@ -17,6 +17,7 @@ from handtruck.errors import ChecksumMismatch, InvalidResponse, UsageError
 from handtruck.models import Checksum
 from handtruck.protocol import checksums, crc, documents
 from handtruck.protocol.options import write_headers
+from tests.scripted import sums
 
 if TYPE_CHECKING:
     from handtruck.models import ChecksumAlgorithm
@@ -218,6 +219,18 @@ def test_composite_checksums_are_of_checksums(algorithm: ChecksumAlgorithm, piec
 def test_which_types_multipart_uploads_ask_for() -> None:
     wanted = {algorithm: checksums.type_of(algorithm) for algorithm in crc.ALGORITHMS}
     assert wanted == dict.fromkeys(CRCS, "FULL_OBJECT") | {"SHA1": "COMPOSITE", "SHA256": "COMPOSITE"}
+    assert {algorithm: checksums.asked_type((), algorithm) for algorithm in crc.ALGORITHMS} == wanted
+
+
+@pytest.mark.parametrize("algorithm", crc.ALGORITHMS)
+def test_which_types_may_be_asked_for(algorithm: ChecksumAlgorithm) -> None:
+    for kind in ("FULL_OBJECT", "COMPOSITE", "composite"):
+        headers = (("X-Amz-Checksum-Type", kind),)
+        if kind in sums.TYPES[algorithm]:
+            assert checksums.asked_type(headers, algorithm) == kind
+        else:
+            with pytest.raises(UsageError, match="leave it out"):
+                checksums.asked_type(headers, algorithm)
 
 
 @given(algorithms, st.binary(max_size=20), st.none() | st.integers(1, 10_000))

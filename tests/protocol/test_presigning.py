@@ -431,6 +431,7 @@ def test_what_is_not_presigned(query: Query, headers: Any, why: str) -> None:
         ("bucket/k", {"max_size": 1.5}, "numbers of bytes"),
         ("bucket/k", {"redirect": "https://x", "status": 201}, "redirect= or status="),
         ("bucket/k", {"redirect": "javascript:alert(1)"}, "http"),
+        ("bucket/k", {"redirect": "https://[x/"}, "http"),
         ("bucket/k", {"status": 202}, "200, 201 or 204"),
         ("bucket/k", {"fields": {"Policy": "x"}}, "handtruck's own"),
         ("bucket/k", {"starts_with": {"key": ""}}, "handtruck's own"),

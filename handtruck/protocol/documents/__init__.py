@@ -49,7 +49,7 @@ from .trees import (
     parse_tree,
     write_tree,
 )
-from .xml import parse_xml
+from .xml import expect_masked, parse_xml
 
 __all__ = (
     "CopiedObject",
@@ -63,6 +63,7 @@ __all__ = (
     "ListedVersions",
     "ObjectIdentifier",
     "Tree",
+    "expect_masked",
     "is_carried",
     "parse_completed_checksums",
     "parse_completed_etag",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ...errors import UsageError
-from ..checksums import TYPE_HEADER, asked_algorithm, type_of
+from ..checksums import TYPE_HEADER, asked_algorithm, asked_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,12 +74,13 @@ class UploadHeaders:
 def sort_upload_headers(headers: Headers) -> UploadHeaders:
     """Who carries what: conditions decide at the end, a customer's key and the payer go everywhere.
 
-    Where a checksum is wanted, Create says of what: see :func:`~handtruck.protocol.checksums.type_of`.
+    Where a checksum is wanted, Create says of what: see :func:`~handtruck.protocol.checksums.asked_type`.
 
     Source: the request syntax of CreateMultipartUpload, UploadPart and CompleteMultipartUpload.
 
     Raises:
-        UsageError: a header speaks of the body as a whole, which never travels as one.
+        UsageError: a header speaks of the body as a whole, which never travels as one; or it wants a checksum that S3
+            has not.
     """
     create: list[tuple[str, str]] = []
     part: list[tuple[str, str]] = []
@@ -99,8 +100,10 @@ def sort_upload_headers(headers: Headers) -> UploadHeaders:
         if name in _EVERYWHERE:
             undo.append(header)
     algorithm = asked_algorithm(headers)
-    if algorithm is not None and not any(name.lower() == TYPE_HEADER for name, _ in headers):
-        create.append((TYPE_HEADER, type_of(algorithm)))
+    if algorithm is not None:
+        kind = asked_type(headers, algorithm)
+        if not any(name.lower() == TYPE_HEADER for name, _ in create):
+            create.append((TYPE_HEADER, kind))
     return UploadHeaders(create=tuple(create), part=tuple(part), complete=tuple(complete), undo=tuple(undo))
 
 
