@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ._body import Body
     from ._places import Places
     from .models import Credentials
+    from .protocol.hosts import Route
     from .protocol.operations import Operation
-    from .protocol.routing import Route
     from .transport.senders import Prepared, Sender
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class Attempt(Generic[T]):
             headers=prepared.headers(),
             payload_hash=self.body.payload_hash,
             credentials=self.keys,
-            region=route.region,
+            region=route.region or "",
             service=route.service,
             now=now,
         )

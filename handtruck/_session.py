@@ -36,7 +36,7 @@ from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired
 from .protocol.documents import parse_error
 from .protocol.operations import head_bucket, is_conditional
 from .protocol.retry import Outcome, Retries, RetryBudget, classify
-from .protocol.routing import Route, route_of
+from .protocol.routing import route_of
 from .protocol.signing import check_keys
 from .transport.foreign import undecodable
 from .transport.reading import read_whole
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .models import Credentials
     from .models.checksums import ChecksumAlgorithm
     from .protocol.address import Endpoint, Location
+    from .protocol.hosts import Route
     from .protocol.operations import Operation
     from .transport.senders import Sender
 
@@ -189,7 +190,7 @@ class Session:
             keys = await self.keys(corrections.rejected)
             attempt = Attempt(
                 operation=operation,
-                route=self.route(operation.location, keys),
+                route=self.route(operation.location, keys, operation.name),
                 body=body,
                 receive=receive,
                 options=options,
@@ -242,10 +243,14 @@ class Session:
         """The time, by S3's clock as far as it is known."""
         return self.clock() + self.learned.skew
 
-    def route(self, location: Location, keys: Credentials | None) -> Route:
-        """The way to a place, as far as is known by now."""
+    def route(self, location: Location, keys: Credentials | None, operation: str = "") -> Route:
+        """The way of a request about a place, as far as is known by now; ``operation``: S3's name of it.
+
+        Raises:
+            UsageError: there is no such place.
+        """
         learned = location.bucket in self.learned.regions
-        return route_of(self.endpoint, location, self._region(location.bucket, keys), learned=learned)
+        return route_of(self.endpoint, location, self._region(location.bucket, keys), operation, learned=learned)
 
     def _region(self, bucket: str | None, keys: Credentials | None) -> str:
         known = self.learned.regions.get(bucket) or self.region or self.endpoint.region
@@ -289,7 +294,7 @@ class Session:
         located = self.endpoint.locate_bucket(bucket=bucket)
         asking = Attempt(
             operation=head_bucket(located),
-            route=self.route(located, attempt.keys),
+            route=self.route(located, attempt.keys, "HeadBucket"),
             body=NO_BODY,
             receive=_region_of_answer,
             options=Options(timeout=attempt.options.timeout),

@@ -160,12 +160,6 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
     )
 
 
-def region_of_host(host: str) -> str | None:
-    """The region that one of AWS's hosts names."""
-    found = _AWS_HOST.fullmatch(host.lower())
-    return found["region"] if found else None
-
-
 def has_userinfo(url: str) -> bool:
     """The URL has a user, and perhaps a password."""
     return "@" in _split(url).netloc

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from ..errors import HandtruckError, S3Error
-from .address import region_of_host
+from .regions import parse_aws_host
 from .retry import EXPIRED_CODES
 
 if TYPE_CHECKING:
@@ -94,10 +94,15 @@ def region_in(error: HandtruckError) -> str | None:
     said = (
         error.headers.get("x-amz-bucket-region"),
         error.details.get("Region"),
-        region_of_host(error.details.get("Endpoint", "")),
-        region_of_host(location),
+        _named_by(error.details.get("Endpoint", "")),
+        _named_by(location),
     )
     return next((region for region in said if region and _REGION.fullmatch(region)), None)
+
+
+def _named_by(host: str) -> str | None:
+    found = parse_aws_host(host)
+    return found.region if found else None
 
 
 def skew_in(error: HandtruckError, method: str, now: datetime) -> timedelta | None:
