@@ -80,9 +80,9 @@ def world(
     server: Server, witness: Witness, rclone_by_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
     """All of it, for one test."""
-    for bucket in ("bucket", "test", "dump"):
-        if bucket not in [known["Name"] for known in witness.client.list_buckets()["Buckets"]]:
-            witness.create_bucket(bucket)
+    known = [bucket["Name"] for bucket in witness.client.list_buckets()["Buckets"]]
+    for bucket in {"bucket", "test", "dump"}.difference(known):
+        witness.create_bucket(bucket)
     witness.put("bucket", "key", b"value")
     witness.put("bucket", "prefix/1", b"one")
     if server.url not in STAGED:  # it is only read
