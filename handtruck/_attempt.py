@@ -16,6 +16,7 @@ import httpx
 from ._tasks import settled
 from .errors import UsageError
 from .protocol.address import wire_query
+from .protocol.express import session_headers
 from .protocol.signing import Signature, sign
 from .transport.foreign import ours_for
 from .transport.senders import Draft
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ._places import Places
     from .models import Credentials
     from .protocol.hosts import Route
-    from .protocol.operations import Operation
+    from .protocol.operations import Headers, Operation
     from .transport.senders import Prepared, Sender
 
 T = TypeVar("T")
@@ -169,15 +170,20 @@ class Attempt(Generic[T]):
     def _sign(self, prepared: Prepared, now: datetime) -> Signature:
         if self.keys is None:
             return Signature()
-        route, operation = self.route, self.operation
-        return sign(
+        route, operation, keys = self.route, self.operation, self.keys
+        more: Headers = ()
+        if route.session:
+            keys, more = session_headers(keys)
+        signature = sign(
             method=operation.method,
             path=route.path,
             query=operation.query,
-            headers=prepared.headers(),
+            headers=[*prepared.headers(), *more],
             payload_hash=self.body.payload_hash,
-            credentials=self.keys,
+            credentials=keys,
             region=route.region or "",
             service=route.service,
             now=now,
         )
+        signature.update(more)
+        return signature

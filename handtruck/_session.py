@@ -16,6 +16,7 @@ import httpx
 
 from ._attempt import PLAIN, Attempt, Options
 from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view, summed
+from ._express import SessionKeys
 from ._places import Places
 from ._tasks import LoopLocks, in_thread, isolated
 from .credentials.base import no_credentials
@@ -35,6 +36,7 @@ from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired, region_in, skew_in
 from .protocol.documents import parse_error
 from .protocol.operations import head_bucket, is_conditional
+from .protocol.quirks import quirks_at
 from .protocol.retry import Outcome, Retries, RetryBudget, classify
 from .protocol.routing import route_of
 from .protocol.signing import check_keys
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from .protocol.address import Endpoint, Location
     from .protocol.hosts import Route
     from .protocol.operations import Operation
+    from .protocol.quirks import Quirks
     from .transport.senders import Sender
 
 T = TypeVar("T")
@@ -70,6 +73,7 @@ class Session:
         limiter: requests on the wire at once, shared with others; what undoes something goes beside it.
         find: where settings say where the endpoint is: reads them, when the first request needs it.
         learned: by the refusals of earlier requests.
+        chosen: what the caller says of the server; None: what its host is known for.
     """
 
     endpoint: Endpoint
@@ -84,14 +88,21 @@ class Session:
     budget: RetryBudget = field(default_factory=RetryBudget)
     find: Callable[[], Awaitable[Endpoint]] | None = None
     learned: Learned = field(default_factory=Learned)
+    chosen: Quirks | None = None
     places: Places = field(init=False)
     checked: Credentials | None = None
     threads: anyio.CapacityLimiter = field(init=False)
     _finding: LoopLocks = field(default_factory=LoopLocks)
+    _sessions: dict[str, SessionKeys] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = Places(self.max_connections)
         self.threads = anyio.CapacityLimiter(8)
+
+    @property
+    def quirks(self) -> Quirks:
+        """What the server does otherwise than S3, as far as is known."""
+        return self.chosen or quirks_at(self.endpoint)
 
     async def respond(
         self, operation: Operation[object], *, body: Body = NO_BODY, options: Options = PLAIN
@@ -186,11 +197,16 @@ class Session:
             operation = next_operation()
             retries.attempt += 1
             retries.idempotent = operation.idempotent
-            await self.ready()
+            if self.find is not None:
+                await self.ready()
+                self._check_privacy(operation)
             keys = await self.keys(corrections.rejected)
+            route = self.route(operation.location, keys, operation.name)
+            if route.session and keys is not None:
+                keys = await self._keys_of_session(operation.location, corrections.rejected)
             attempt = Attempt(
                 operation=operation,
-                route=self.route(operation.location, keys, operation.name),
+                route=route,
                 body=body,
                 receive=receive,
                 options=options,
@@ -222,6 +238,11 @@ class Session:
                 self.endpoint = await self.find()
                 self.find = None
 
+    def _check_privacy(self, operation: Operation[object]) -> None:
+        """What could not be refused before the endpoint was known."""
+        if not self.endpoint.private and any(name.lower().endswith("-customer-key") for name, _ in operation.headers):
+            raise UsageError(f"SSECustomer: its key would travel in the clear to {self.endpoint.origin}; use https")
+
     async def keys(self, rejected: Credentials | None = None) -> Credentials | None:
         """What to sign with now; None: nothing is signed.
 
@@ -239,6 +260,13 @@ class Session:
             self.checked = keys
         return keys
 
+    async def _keys_of_session(self, location: Location, rejected: Credentials | None) -> Credentials:
+        bucket = location.bucket or ""
+        if bucket not in self._sessions:
+            place = self.endpoint.locate_bucket(bucket=bucket)
+            self._sessions[bucket] = SessionKeys(self.perform, place, self.now)
+        return await self._sessions[bucket].load(rejected=rejected)
+
     def now(self) -> datetime:
         """The time, by S3's clock as far as it is known."""
         return self.clock() + self.learned.skew
@@ -253,7 +281,7 @@ class Session:
         return route_of(self.endpoint, location, self._region(location.bucket, keys), operation, learned=learned)
 
     def _region(self, bucket: str | None, keys: Credentials | None) -> str:
-        known = self.learned.regions.get(bucket) or self.region or self.endpoint.region
+        known = self.learned.regions.get(bucket) or self.region or self.endpoint.region or self.quirks.region
         return known or (keys.region if keys else None) or DEFAULT_REGION
 
     async def _corrected(self, error: HandtruckError, attempt: Attempt[T], corrections: Corrections) -> bool:

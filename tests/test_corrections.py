@@ -12,7 +12,6 @@ import anyio
 import httpx
 import pytest
 
-from handtruck import S3Client
 from handtruck.errors import AccessDenied, S3Error
 from handtruck.protocol import corrections
 from tests.scripted import Reply, Request, client, error, serve, xml
@@ -20,6 +19,8 @@ from tests.scripted import Reply, Request, client, error, serve, xml
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from handtruck import S3Client
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +81,7 @@ REFUSALS: Final = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 async def test_a_region_is_learned_once(refusal: Callable[[Request], Reply]) -> None:
-    """The first request is signed anew; all others of the bucket are right at once; another bucket learns for itself."""
+    """The first request is signed anew; all others of the bucket are right at once; another one learns by itself."""
     async with serve(Regional(refusal)) as peer, client(peer) as s3:
         assert (await s3.get("bucket/key")).content == b"here"
         assert (await s3.put("bucket/key", b"x" * 100_000)).status_code == 200

@@ -767,7 +767,7 @@ class TestMutations:
             await check_sums_of_what_is_kept(_put, tmp_path)
 
     async def test_answers_that_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(senders, "_KEYS", frozenset())
+        monkeypatch.setattr(senders, "SECRET_HEADERS", frozenset())
         with pytest.raises(AssertionError):
             await check_answers_forget_the_key(None)
 

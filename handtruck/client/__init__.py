@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Never, Self
 
 import httpx
 
 from .._session import Session
 from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
-from ..protocol.address import Addressing, has_userinfo, parse_endpoint
+from ..protocol.address import Addressing, has_userinfo
+from ..protocol.quirks import Quirks, QuirksName, chosen_quirks
 from ..transport.senders import ClientSender, OwnSender
 from .bucket_documents import BucketDocumentMethods
 from .buckets import BucketMethods
 from .configuration import ConfigurationMethods
 from .copies import CopyMethods
 from .deletes import DeleteMethods
+from .endpoints import find_endpoint, given_endpoint, is_found
 from .groups import GroupMethods
 from .http import HttpMethods
 from .lists import ListMethods
@@ -72,7 +74,9 @@ class S3Client(
         url: where S3 is: ``http://host``, with ``/bucket`` if the client is for one bucket, or
             ``http://bucket.host`` with ``addressing="virtual"``. It may hold credentials:
             ``http://KEY_ID:SECRET@host``. The target of a request is always the URL's path joined with the object's
-            name, byte for byte.
+            name, byte for byte. Or ``s3://bucket``, ``s3://bucket/prefix`` (names are those below the prefix then), or
+            nothing: requests go to AWS's hosts, by bucket and region, or to the endpoint URL that the environment
+            (``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``) or the profile names.
         client: an :class:`httpx.AsyncClient` to send with. It stays yours: its headers, hooks, mounts, proxies and
             timeouts hold, and it is never closed. Without one the S3Client has connections of its own and is used
             as ``async with``.
@@ -80,10 +84,16 @@ class S3Client(
         access_key_id: see ``secret_access_key``.
         session_token: goes with temporary keys.
         region: to sign for. Default: what an AWS host or the credentials' source says, else ``us-east-1``.
-        credentials: a source of keys. Default: keywords, the URL's user and password, the environment, the
-            config files, in this order; nothing is read before the first request.
+        credentials: a source of keys. Default: keywords, the URL's user and password, and then what AWS's own tools
+            ask, in their order; see :func:`handtruck.credentials.collect_credentials`. Nothing is read before the
+            first request.
+        profile: of the config files, for keys and settings. Default: ``AWS_DEFAULT_PROFILE``, else ``AWS_PROFILE``,
+            else ``default``.
+        anonymous: sign nothing: for what everybody may do.
         bucket: the name of the bucket that the URL stands for, where it cannot be seen in it.
-        addressing: where the bucket stands in the URL: ``"path"``, ``"virtual"`` (in the host) or found out.
+        addressing: where the bucket stands in the URL: ``"path"``, ``"virtual"`` (in the host) or found out. Without a
+            URL: where it is to be put; found out means in the host on AWS, if it can stand there, and in the path
+            elsewhere.
         max_connections: requests on the wire at once; one more may undo an upload. With a client of yours, no more
             than its pool has connections.
         max_attempts: how often a request is sent in all before a failure that might pass is final.
@@ -91,6 +101,8 @@ class S3Client(
             an upload, holds one of its tokens while it is on the wire.
         proxy: send through it. Default: the one that the environment names (``HTTPS_PROXY`` and others), if any.
             Requests go through httpx's own transport then, which is slower.
+        quirks: what the server does otherwise than S3: :class:`~handtruck.Quirks`, or a server's name, as ``"ceph"``.
+            Default: what its host is known for.
 
     Raises:
         UsageError: the URL is unusable, or the arguments contradict each other.
@@ -98,7 +110,7 @@ class S3Client(
 
     def __init__(
         self,
-        url: str | httpx.URL,
+        url: str | httpx.URL | None = None,
         client: httpx.AsyncClient | None = None,
         *,
         secret_access_key: str | None = None,
@@ -106,38 +118,47 @@ class S3Client(
         session_token: str | None = None,
         region: str = "",
         credentials: AbstractCredentials | None = None,
+        profile: str | None = None,
+        anonymous: bool = False,
         bucket: str | None = None,
         addressing: Addressing = "auto",
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         limiter: anyio.CapacityLimiter | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
+        quirks: Quirks | QuirksName | None = None,
     ) -> None:
         for name, value in (("max_connections", max_connections), ("max_attempts", max_attempts)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         keywords = (access_key_id, secret_access_key, session_token)
-        if credentials is not None and (any(keywords) or has_userinfo(str(url))):
-            raise UsageError("give either credentials=, or keys by keyword or in the URL")
+        endpoint = given_endpoint(None if url is None else str(url), bucket, addressing)
+        in_url = str(url) if url is not None and is_found(endpoint) else None
+        told = any(keywords) or (in_url is not None and has_userinfo(in_url))
+        if (credentials is not None) + told + anonymous > 1:
+            raise UsageError("give one of credentials=, keys (by keyword or in the URL) and anonymous=True")
         if client is not None and proxy is not None:
             raise UsageError("give proxy= to the httpx client that you give as client=")
-        endpoint = parse_endpoint(str(url), bucket=bucket, addressing=addressing)
-        self._session = Session(
-            endpoint=endpoint,
-            sender=OwnSender(endpoint.origin, max_connections=max_connections + 1, proxy=proxy)
-            if client is None
-            else ClientSender(client),
-            credentials=credentials
-            or collect_credentials(
-                url=str(url),
+        if credentials is None and not anonymous:
+            credentials = collect_credentials(
+                url=in_url,
                 access_key_id=access_key_id,
                 secret_access_key=secret_access_key,
                 session_token=session_token,
-            ),
+                profile=profile,
+            )
+        self._session = Session(
+            endpoint=endpoint,
+            find=None if is_found(endpoint) else partial(find_endpoint, endpoint, addressing, profile=profile),
+            sender=OwnSender(max_connections=max_connections + 1, proxy=proxy)
+            if client is None
+            else ClientSender(client),
+            credentials=credentials,
             region=region,
             max_connections=max_connections,
             max_attempts=max_attempts,
             limiter=limiter,
+            chosen=chosen_quirks(quirks),
             clock=partial(datetime.now, UTC),
             random=random.random,
         )
@@ -147,10 +168,22 @@ class S3Client(
 
     @property
     def url(self) -> httpx.URL:
-        """The endpoint, without user and password."""
-        return httpx.URL(self._session.endpoint.origin + self._session.endpoint.path)
+        """The endpoint, without user and password; ``s3:`` and the bucket, if any, where settings say where it is."""
+        endpoint = self._session.endpoint
+        if endpoint.hosts is None and is_found(endpoint):
+            return httpx.URL(endpoint.origin + endpoint.path)
+        return httpx.URL(f"s3:/{endpoint.path}/{endpoint.prefix}" if endpoint.bucket else "s3:")
+
+    def __reduce_ex__(self, _: object) -> Never:
+        raise TypeError("an S3Client holds connections and keys, which do not leave this process: make another there")
 
     async def __aenter__(self) -> Self:
+        """Read the settings that say where the endpoint is, if no URL does.
+
+        Raises:
+            UsageError: they make no sense.
+        """
+        await self._session.ready()
         return self
 
     async def __aexit__(

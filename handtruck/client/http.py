@@ -275,8 +275,9 @@ class HttpMethods(Family):
             OutcomeUnknown: the answer to the last step of a multipart upload was lost.
             Exception: whatever the iterable raises; nothing is stored.
         """
+        await self._session.ready()
         sent: HeaderTypes | None = headers
-        if options or (self._session.endpoint.aws and not params):
+        if options or (self._session.quirks.checksum and not params):
             sent = self._sending(headers, options, self._locate(object_name), whole=not params)
             if algorithm := asked_algorithm(sent):
                 require(algorithm)
@@ -337,6 +338,7 @@ class HttpMethods(Family):
         """
         if chunk_size < 1:
             raise UsageError(f"chunk_size must be at least 1, not {chunk_size}")
+        await self._session.ready()
         path, location = Path(file_path), self._locate(object_name)
         return await isolated(
             partial(

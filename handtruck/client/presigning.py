@@ -170,6 +170,8 @@ class PresignMethods(Family):
         if keys is None:
             raise UsageError("there is nothing to sign with: this client is anonymous")
         route = session.route(location, keys)
+        if route.session:
+            raise UsageError("requests about a directory bucket's objects are signed for a session, and not presigned")
         signer = presigning.Signer(credentials=keys, region=route.region or "", now=now, service=route.service)
         if keys.expires_at is not None and keys.expires_at < now + timedelta(seconds=seconds):
             log.warning(
@@ -185,12 +187,13 @@ def _length(headers: HeaderTypes | None) -> tuple[Headers, HeaderTypes]:
     if not headers:
         return (), ()
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    items = cast("list[tuple[str, str]]", list(pairs))
+    items = cast("list[tuple[str, object]]", list(pairs))
     said = tuple(header for header in items if str(header[0]).lower() == "content-length")
     for name, value in said:
-        if len(said) > 1 or not re.fullmatch(r"[0-9]+", str(value)):
+        if len(said) > 1 or not (isinstance(value, str) and re.fullmatch(r"[0-9]+", value)):
             raise UsageError(f"the value of the header {name} must be a number of bytes, as text")
-    return said, [header for header in items if header not in said]
+    others = [header for header in items if header not in said]
+    return cast("Headers", said), cast("list[tuple[str, str]]", others)
 
 
 def _check_options(method: str, options: ReadOptions) -> None:

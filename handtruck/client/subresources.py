@@ -62,10 +62,11 @@ class SubresourceFamily(Family):
     async def _change(self, kind: str, asking: Operation[Setting[T]], changing: Operation[None]) -> None:
         """Change an object's sub-resource, where the server has one.
 
-        Elsewhere than on AWS that is found out first: rclone overwrites the object with its tags, and deletes it with
-        them. Who may not read it is believed to know the server.
+        Where the server is not trusted with that (``Quirks.trusted``: AWS is) it is found out first: rclone overwrites
+        the object with its tags, and deletes it with them. Who may not read it is believed to know the server.
         """
-        if not self._session.endpoint.aws:
+        await self._session.ready()
+        if not self._session.quirks.trusted:
             with suppress(AccessDenied):
                 await self._read_setting_of(kind, asking)
         await self._session.perform(changing)

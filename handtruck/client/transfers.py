@@ -91,6 +91,7 @@ class TransferMethods(Family):
         path = Path(source) if isinstance(source, (str, PathLike)) else None
         if resume and path is None:
             raise UsageError("resume=True needs a file's path: only a file can be read again in another process")
+        await self._session.ready()
         location = self._locate(object_name)
         given = self._sending(headers, options, location)
         plan = jobs.UploadPlan(
@@ -160,6 +161,7 @@ class TransferMethods(Family):
                 what computes the checksum is not installed: the extra ``handtruck[checksums]``.
             S3Error, ConnectionFailed, InvalidResponse: see :meth:`put_multipart`.
         """
+        await self._session.ready()
         sent, query = self._reading(headers, options)
         plan = jobs.DownloadPlan(
             location=self._locate(object_name),
@@ -231,6 +233,7 @@ class TransferMethods(Family):
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
         """
+        await self._session.ready()
         location = self._locate(object_name)
         plan = jobs.UploadPlan(
             location=location,
@@ -287,6 +290,7 @@ class TransferMethods(Family):
             UsageError, S3Error, ConnectionFailed, InvalidResponse, OutcomeUnknown: see :meth:`put_multipart`.
         """
         path = Path(arguments.object_name(object_name) if file_path is None else file_path)
+        await self._session.ready()
         location = self._locate(object_name)
         plan = jobs.UploadPlan(
             location=location,
@@ -343,6 +347,7 @@ class TransferMethods(Family):
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/range-get-olap.html
         """
+        await self._session.ready()
         sent, query = self._reading(headers, options)
         plan = jobs.DownloadPlan(
             location=self._locate(object_name),

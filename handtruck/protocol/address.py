@@ -46,12 +46,30 @@ _WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
 class Location:
     """One place on the server: the encoded path that is signed and sent, and what it means.
 
-    ``bucket`` is None where it cannot be known; ``key`` is empty where the name has none.
+    Attributes:
+        bucket: None where it cannot be known.
+        key: the whole of it; empty where the name has none.
+        prefix: what the keys that callers speak of begin with, beside their names: see :class:`Endpoint`.
     """
 
     path: str
     bucket: str | None
     key: str
+    prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """The key, as callers call it."""
+        return self.key.removeprefix(self.prefix)
+
+    def below(self, name: str) -> Location:
+        """Where an object of this bucket is; ``name`` is what callers call it.
+
+        Raises:
+            UsageError: the name cannot be encoded.
+        """
+        key = self.prefix + name
+        return Location(path=self.path + encode_path(key), bucket=self.bucket, key=key, prefix=self.prefix)
 
     def __str__(self) -> str:
         """``bucket/key``, for people."""
@@ -63,7 +81,8 @@ class Endpoint:
     """A parsed endpoint: where the server is and what its URL says about the bucket.
 
     Attributes:
-        origin: ``scheme://host[:port]``, never a user or a password.
+        origin: ``scheme://host[:port]``, never a user or a password; empty as long as nobody knows. With ``hosts``,
+            what stands for all of them.
         path: percent-encoded, without a trailing slash; mostly empty.
         bucket: the bucket the URL itself names, or None.
         fixed: True where every name is a key of one bucket (which may be unknown by name).
@@ -90,12 +109,14 @@ class Endpoint:
     @property
     def private(self) -> bool:
         """Nobody listens: the road is https, or does not leave this machine."""
+        if not self.origin:
+            return True  # nothing is sent yet; then it is looked at again
         return self.secure or _LOOPBACK.fullmatch(urlsplit(self.origin).hostname or "") is not None
 
     @property
     def authority(self) -> str:
         """``host[:port]``, for messages."""
-        return self.origin.partition("//")[2]
+        return self.origin.partition("//")[2] or "S3"
 
     def locate(self, name: str) -> Location:
         """Where the object called ``name`` lives.
@@ -107,7 +128,7 @@ class Endpoint:
         """
         if self.fixed:
             key = self.prefix + name
-            return Location(path=f"{self.path}/{encode_path(key)}", bucket=self.bucket, key=key)
+            return Location(path=f"{self.path}/{encode_path(key)}", bucket=self.bucket, key=key, prefix=self.prefix)
         name = name.removeprefix("/")
         bucket, slash, key = name.partition("/")
         path = f"{self.path}/{encode_path(name)}"
@@ -127,7 +148,7 @@ class Endpoint:
                     f"the endpoint {self.origin}{self.path} is one bucket's, so {bucket or name!r} cannot be listed; "
                     "use prefix= for a part of it, or a client whose URL has no bucket"
                 )
-            return Location(path=f"{self.path}/", bucket=bucket or self.bucket, key="")
+            return Location(path=f"{self.path}/", bucket=bucket or self.bucket, key="", prefix=self.prefix)
         wanted = bucket or name
         if not wanted:
             raise UsageError("no bucket to list: give bucket=, or its name as the first argument")

@@ -26,7 +26,7 @@ SESSION_HEADER: Final = "x-amz-s3session-token"
 
 _DIRECTORY: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?--(?P<zone>[a-z0-9]+(?:-[a-z0-9]+)+)--xa?-s3")
 _CONTROL: Final = re.compile(
-    r"(?:Create|Get|Put|Update|Delete)Bucket.*|(?:Get|Put|Delete)PublicAccessBlock|ListBucket[A-Z].*"
+    r"(?:Create|Get|Put|Update|Delete)Bucket(?!Abac).*|(?:Get|Put|Delete)PublicAccessBlock|ListBucket[A-Z].*"
     r"|ListDirectoryBuckets"
 )
 _OWN_KEYS: Final = frozenset({"CopyObject", "CreateSession", "UploadPartCopy"})

@@ -28,8 +28,15 @@ from .regions import Partition, check_region, in_region, parse_aws_host, partiti
 _LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _DOTTED: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _ADDRESS: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3}|.*:.*")
-_EXPRESS_SUFFIX: Final = "--x-s3"
+_RESERVED: Final = {
+    "--x-s3": "ends as directory buckets do, which are called like 'logs--use1-az4--x-s3'",
+    "--op-s3": "is the alias of an access point on Outposts: name that by its ARN",
+}
+"""How no other bucket's name ends."""
+
 _NOT_ACCELERATED: Final = frozenset({"CreateBucket", "DeleteBucket"})
+_OF_ANY_REGION: Final = "GetBucketLocation"
+"""By path any region's host answers it, whatever the bucket's own."""
 _NOT_OF_ACCESS_POINTS: Final = frozenset({"CreateBucket"})
 
 
@@ -204,11 +211,12 @@ def _aws_place(hosts: AwsHosts, bucket: str | None, region: str, operation: str)
     zone = zone_of(bucket)
     if zone is not None:
         return _directory(hosts, bucket, zone, name, operation, fixed)
-    if bucket.endswith(_EXPRESS_SUFFIX):
-        raise UsageError(f"{bucket!r:.80} ends as directory buckets do, which are called like 'logs--use1-az4--x-s3'")
-    if hosts.accelerate and operation not in _NOT_ACCELERATED:
+    for suffix, why in _RESERVED.items():
+        if bucket.endswith(suffix):
+            raise UsageError(f"{bucket!r:.80} {why}")
+    if hosts.accelerate and operation not in _NOT_ACCELERATED | {_OF_ANY_REGION}:
         return _Place(origin=_accelerated(hosts, bucket, name, partition), cut=f"/{bucket}", region=fixed)
-    if hosts.addressing == "path" or not _LABEL.fullmatch(bucket):
+    if hosts.addressing == "path" or not _LABEL.fullmatch(bucket) or operation == _OF_ANY_REGION:
         return _Place(origin=_aws(hosts, "s3", name), region=fixed)
     return _Place(origin=_aws(hosts, "s3", name, f"{bucket}."), cut=f"/{bucket}", region=fixed)
 

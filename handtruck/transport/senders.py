@@ -20,6 +20,7 @@ import httpx
 from .._body import NO_BODY
 from .._tasks import LoopLocks, in_thread, isolated, settled
 from ..errors import UsageError
+from ..protocol.express import SESSION_HEADER
 from ..protocol.signing import TOKEN_HEADER
 from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, NO_TRACE, Transport
 from .exchange import Call
@@ -44,9 +45,12 @@ SECRET_HEADERS: Final = frozenset(
     {
         "x-amz-server-side-encryption-customer-key",
         "x-amz-copy-source-server-side-encryption-customer-key",
+        "x-amz-server-side-encryption-context",
     }
 )
 """Headers with a key of the caller's (SSE-C): the server's business, as the session token is."""
+
+_TOKENS: Final = frozenset({TOKEN_HEADER, SESSION_HEADER})
 
 _USUAL: Final = (("Accept", "*/*"), ("User-Agent", _USER_AGENT))
 
@@ -177,8 +181,9 @@ class _Direct:
             idempotent=draft.idempotent,
             last=says_close(draft.headers),
         )
-        if TOKEN_HEADER in signature:
-            headers = [*self._headers, *(signature | {TOKEN_HEADER: _HIDDEN}).items()]
+        if not _TOKENS.isdisjoint(signature):
+            shown = {name: _HIDDEN if name in _TOKENS else value for name, value in signature.items()}
+            headers = [*self._headers, *shown.items()]
         if self._keys:
             headers = [(name, _HIDDEN if name.lower() in self._keys else value) for name, value in headers]
             draft.headers = []  # an answer keeps the draft
@@ -293,9 +298,7 @@ class _ThroughClient:
         try:
             return await self._sender.send(request)
         finally:
-            if TOKEN_HEADER in signature:
-                request.headers[TOKEN_HEADER] = _HIDDEN
-            for name in SECRET_HEADERS:
+            for name in _TOKENS.intersection(signature) | SECRET_HEADERS:
                 if name in request.headers:
                     request.headers[name] = _HIDDEN
 
@@ -344,13 +347,11 @@ class OwnSender:
     """The sender of an S3Client that was given no client; which kind it is, the first request decides.
 
     Args:
-        origin: ``scheme://host[:port]`` of all requests.
         max_connections: at once.
         proxy: an explicit one; otherwise the environment's counts, as for httpx.
     """
 
-    def __init__(self, origin: str, *, max_connections: int, proxy: ProxyTypes | None = None) -> None:
-        self._origin = origin
+    def __init__(self, *, max_connections: int, proxy: ProxyTypes | None = None) -> None:
         self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=DEFAULT_LIMITS.keepalive_expiry)
         self._proxy = proxy
         self._making = LoopLocks()
@@ -359,20 +360,20 @@ class OwnSender:
 
     async def prepare(self, draft: Draft) -> Prepared:
         """See :class:`Sender`."""
-        return await (self._sender or await self._chosen()).prepare(draft)
+        return await (self._sender or await self._chosen(draft.origin)).prepare(draft)
 
-    async def _chosen(self) -> Sender:
+    async def _chosen(self, origin: str) -> Sender:
         async with self._making.here():
             if self._sender is None and not self._closed:
-                sender = await self._make()
+                sender = await self._make(origin)
                 if not self._closed:  # still
                     self._sender = sender
             if self._sender is None:
                 raise UsageError(CLOSED)
             return self._sender
 
-    async def _make(self) -> Sender:
-        proxy = self._proxy or proxy_of(self._origin)
+    async def _make(self, origin: str) -> Sender:
+        proxy = self._proxy or proxy_of(origin)
         if not proxy:
             return DirectSender(Transport(limits=self._limits))
         # Proxies are httpx's business. Reading the CA bundle takes 20 ms: in a thread.
@@ -389,7 +390,7 @@ class OwnSender:
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise UsageError(f"the proxy (proxy=, or the environment's) cannot be used: {error}") from error
-        return ClientSender(client, owned=True, forwarding=self._origin.startswith("http:"))
+        return ClientSender(client, owned=True, forwarding=origin.startswith("http:"))
 
     async def aclose(self) -> None:
         """Close every connection."""

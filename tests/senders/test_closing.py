@@ -133,10 +133,10 @@ async def test_closed_while_the_first_request_chooses_its_road(monkeypatch: pyte
     chosen: list[Sender] = []
     make, reached, gate = OwnSender._make, anyio.Event(), anyio.Event()
 
-    async def slowly(self: OwnSender) -> Sender:
+    async def slowly(self: OwnSender, origin: str) -> Sender:
         reached.set()
         await gate.wait()
-        chosen.append(await make(self))
+        chosen.append(await make(self, origin))
         return chosen[-1]
 
     monkeypatch.setattr(OwnSender, "_make", slowly)
@@ -168,9 +168,9 @@ async def check_one_sender_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Sender] = []
     make = OwnSender._make
 
-    async def counted(self: OwnSender) -> Sender:
+    async def counted(self: OwnSender, origin: str) -> Sender:
         await anyio.wait_all_tasks_blocked()
-        made.append(await make(self))
+        made.append(await make(self, origin))
         return made[-1]
 
     monkeypatch.setattr(OwnSender, "_make", counted)
@@ -187,8 +187,8 @@ async def test_many_first_requests_make_one_sender(monkeypatch: pytest.MonkeyPat
 
 
 async def test_mutation_no_lock_around_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def chosen(self: OwnSender) -> Sender:
-        self._sender = await self._make()
+    async def chosen(self: OwnSender, origin: str) -> Sender:
+        self._sender = await self._make(origin)
         return self._sender
 
     monkeypatch.setattr(OwnSender, "_chosen", chosen)
@@ -201,11 +201,11 @@ async def test_a_sender_that_could_not_be_made_is_made_again(monkeypatch: pytest
     make, reached = OwnSender._make, anyio.Event()
     stuck = True
 
-    async def once(self: OwnSender) -> Sender:
+    async def once(self: OwnSender, origin: str) -> Sender:
         if stuck:
             reached.set()
             await anyio.sleep_forever()
-        return await make(self)
+        return await make(self, origin)
 
     monkeypatch.setattr(OwnSender, "_make", once)
     async with serve(Reply()) as peer, client(peer) as s3:

@@ -48,6 +48,7 @@ from .multipart import (
     upload_part,
 )
 from .objects import get_object, head_object, plain, put_object
+from .sessions import create_session
 
 __all__ = (
     "CONDITIONAL",
@@ -69,6 +70,7 @@ __all__ = (
     "copy_object",
     "create_bucket",
     "create_multipart_upload",
+    "create_session",
     "delete_bucket",
     "delete_configuration",
     "delete_object",
