@@ -172,18 +172,19 @@ class Attempt(Generic[T]):
             return Signature()
         route, operation, keys = self.route, self.operation, self.keys
         more: Headers = ()
-        if route.session:
+        if route.session:  # of a directory bucket
             keys, more = session_headers(keys)
         signature = sign(
             method=operation.method,
             path=route.path,
             query=operation.query,
-            headers=[*prepared.headers(), *more],
+            headers=[*prepared.headers(), *more] if more else prepared.headers(),
             payload_hash=self.body.payload_hash,
             credentials=keys,
             region=route.region or "",
             service=route.service,
             now=now,
         )
-        signature.update(more)
+        if more:
+            signature.update(more)
         return signature

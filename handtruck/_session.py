@@ -214,7 +214,7 @@ class Session:
                 keys=keys,
             )
             try:
-                result = await self._send(attempt)
+                result = await attempt.run(self.sender, self.places, self.limiter, self.now)
             except (S3Error, ConnectionFailed, InvalidResponse) as error:
                 if options.on_wire is not None and _outcome(error, operation) in (Outcome.REFUSED, Outcome.FINAL):
                     options.on_wire(False)
@@ -330,12 +330,9 @@ class Session:
             keys=attempt.keys,
         )
         try:
-            return await self._send(asking)
+            return await asking.run(self.sender, self.places, self.limiter, self.now)
         except HandtruckError:
             return None  # the refusal that there was already says more
-
-    async def _send(self, attempt: Attempt[T]) -> T:
-        return await attempt.run(self.sender, self.places, self.limiter, self.now)
 
     async def _wait_or_raise(
         self, error: S3Error | ConnectionFailed | InvalidResponse, outcome: Outcome, retries: Retries
