@@ -1,12 +1,9 @@
-"""Keys in the two files that AWS's tools share: ``~/.aws/credentials`` and ``~/.aws/config``."""
+"""Keys that stand in the two files that AWS's tools share: ``~/.aws/credentials`` and ``~/.aws/config``."""
 
 from __future__ import annotations
 
-import configparser
-import shlex
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from anyio import to_thread
@@ -15,14 +12,17 @@ from .._tasks import LoopLocks, isolated
 from ..errors import UsageError
 from ..models import Credentials
 from .base import AbstractCredentials, environment, is_rejected
+from .profiles import load_profiles, paths_of, profile_alone, profile_name
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from pathlib import Path
 
-_Sections = dict[str, dict[str, str]]
+    from .profiles import Profile
 
-_AUTO: Final = "auto"
+AUTO: Final = "auto"
+"""The profile that the environment names, or ``default``."""
 
 
 class ConfigCredentials(AbstractCredentials):
@@ -50,7 +50,7 @@ class ConfigCredentials(AbstractCredentials):
         config_path: str | os.PathLike[str] | None = None,
         *,
         region: str = "",
-        profile: str = _AUTO,
+        profile: str = AUTO,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._credentials_path = credentials_path
@@ -80,104 +80,36 @@ class ConfigCredentials(AbstractCredentials):
         credentials, config = self._paths()
         return f"profile [{self._name()}] in {credentials} and {config}"
 
+    @property
+    def reason(self) -> str:
+        """Why the last load gave no whole credential."""
+        return f"no keys in profile [{self._name()}], or no such profile"
+
     def _read(self) -> Credentials:
-        credentials_path, config_path = self._paths()
-        credentials = read_ini(credentials_path, required=self._credentials_path is not None)
-        config = profiles_of(read_ini(config_path, required=self._config_path is not None))
+        profiles = load_profiles(self._credentials_path, self._config_path, environment(self._environ))
         name = self._name()
-        if self._profile != _AUTO and name not in credentials and name not in config:
-            raise UsageError(f"there is no profile [{name}] in {credentials_path} or {config_path}")
-        found = choose(
-            keys_of(credentials.get(name, {}), f"{credentials_path}, profile [{name}]"),
-            keys_of(config.get(name, {}), f"{config_path}, profile [{name}]"),
-        )
+        if self._profile != AUTO and name not in profiles:
+            raise UsageError(f"there is no profile [{name}] in {profiles.where}")
+        found = static_keys(profile_alone(profiles, name), *self._paths())
         return replace(found, region=self._region or found.region)
 
     def _name(self) -> str:
-        if self._profile != _AUTO:
-            return self._profile
-        environ = environment(self._environ)
-        return environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or "default"
+        return profile_name(environment(self._environ)) if self._profile == AUTO else self._profile
 
     def _paths(self) -> tuple[Path, Path]:
-        environ = environment(self._environ)
-        return (
-            Path(self._credentials_path or environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"),
-            Path(self._config_path or environ.get("AWS_CONFIG_FILE") or "~/.aws/config"),
-        )
+        return paths_of(self._credentials_path, self._config_path, environment(self._environ))
 
 
-def read_ini(path: Path, *, required: bool) -> _Sections:
-    """The sections of a file; none where there is no file, unless it is ``required``.
+def static_keys(profile: Profile, credentials_path: Path, config_path: Path) -> Credentials:
+    """The keys that stand in a profile, and its region.
 
     Raises:
-        UsageError: it cannot be read or parsed, or is required and missing.
+        UsageError: see :func:`keys_of`.
     """
-    try:
-        text = _expand(path).read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        if required:
-            raise UsageError(f"there is no file {path}") from None
-        return {}
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        text = None  # raised below: the decoder's error holds the whole file
-    if text is None:
-        raise UsageError(f"{path} is not text in UTF-8")
-    return parse_ini(text, str(path))
-
-
-def _expand(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # nobody's home
-        return path
-
-
-def parse_ini(text: str, name: str = "the file") -> _Sections:
-    """The sections of an INI text, as botocore reads them.
-
-    A line beginning with ``#`` or ``;`` is a comment, one after a value is not; keys are lower-cased; lines
-    indented under a setting (``s3 =``) belong to its value; ``[DEFAULT]`` applies to every section.
-
-    Args:
-        text: what the file holds.
-        name: what to call it in errors.
-
-    Raises:
-        UsageError: a line outside any section, one that is no setting, a section or a setting that comes
-            twice. The message has the line's number, never its text.
-    """
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        line = _line_of(error)  # raised below: the parser's error quotes the line
-    else:
-        return {section: dict(parser.items(section)) for section in parser.sections()}
-    raise UsageError(f"{name}, line {line}: not a [section], a setting (name = value) or a comment, or there twice")
-
-
-def _line_of(error: configparser.Error) -> object:
-    listed: list[tuple[int, str]] = getattr(error, "errors", [])
-    return listed[0][0] if listed else getattr(error, "lineno", "?")
-
-
-def profiles_of(config: _Sections) -> _Sections:
-    """The profiles of a config file: ``[default]`` and ``[profile NAME]``, where NAME may be quoted."""
-    named = ((_profile_name(section), settings) for section, settings in config.items())
-    return {name: settings for name, settings in named if name is not None}
-
-
-def _profile_name(section: str) -> str | None:
-    if section == "default":
-        return section
-    try:
-        words = shlex.split(section)
-    except ValueError:  # an open quote
-        return None
-    return words[1] if len(words) == 2 and words[0] == "profile" else None
+    return choose(
+        keys_of(profile.credentials, f"{credentials_path}, profile [{profile.name}]"),
+        keys_of(profile.config, f"{config_path}, profile [{profile.name}]"),
+    )
 
 
 def keys_of(section: Mapping[str, str], where: str) -> Credentials:

@@ -5,6 +5,7 @@ Where ours differs on purpose, the case is in DIFFERENCES, with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,10 @@ import pytest
 from botocore.exceptions import ConfigParseError, PartialCredentialsError, ProfileNotFound
 from botocore.session import Session
 
-from handtruck.credentials import ConfigCredentials, collect_credentials
+from handtruck.credentials import AbstractCredentials, collect_credentials
+from handtruck.credentials.chain import ChainedCredentials
+from handtruck.credentials.files import ConfigCredentials
+from handtruck.credentials.static import EnvironmentCredentials
 from handtruck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ _Answer = tuple[str, str, str | None, str | None] | str | None
 
 _KEYS: Final = "aws_access_key_id = {0}\naws_secret_access_key = {0}-secret\n"
 _ENV_KEYS: Final = {"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "env-secret"}
+_SourceOf = Callable[[str | None, dict[str, str]], AbstractCredentials]
 _METHODS: Final = ("env", "shared-credentials-file", "config-file")
 _VARIABLES: Final = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
@@ -221,13 +226,23 @@ def theirs(case: Case, monkeypatch: pytest.MonkeyPatch) -> _Answer:
     return found and (found.access_key, found.secret_key, found.token, region)
 
 
-def ours(case: Case, environ: dict[str, str]) -> _Answer:
-    environ = environ | case.env
-    source = (
-        collect_credentials(environ=environ)
-        if case.profile is None
-        else ConfigCredentials(profile=case.profile, environ=environ)
-    )
+def default_chain(profile: str | None, environ: dict[str, str]) -> AbstractCredentials:
+    """What a client asks by itself."""
+    return collect_credentials(profile=profile, environ=environ | {"AWS_EC2_METADATA_DISABLED": "true"})
+
+
+def files_alone(profile: str | None, environ: dict[str, str]) -> AbstractCredentials:
+    """Environment, then the keys that stand in files; these alone where a profile is named."""
+    if profile is not None:
+        return ConfigCredentials(profile=profile, environ=environ)
+    return ChainedCredentials([EnvironmentCredentials(environ=environ), ConfigCredentials(environ=environ)])
+
+
+_SOURCES: Final = (default_chain, files_alone)
+
+
+def ours(case: Case, environ: dict[str, str], source_of: _SourceOf) -> _Answer:
+    source = source_of(case.profile, environ | case.env)
     try:
         found = anyio.run(source.get)
     except UsageError:
@@ -242,7 +257,9 @@ def test_the_same_as_botocore(
     name: str, tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(CASES[name], tmp_path)
-    assert ours(CASES[name], environ) == theirs(CASES[name], monkeypatch)
+    expected = theirs(CASES[name], monkeypatch)
+    for source_of in _SOURCES:
+        assert ours(CASES[name], environ, source_of) == expected
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
@@ -251,7 +268,8 @@ def test_different_for_a_reason(
 ) -> None:
     case = DIFFERENCES[name]
     write(case, tmp_path)
-    assert (ours(case, environ), theirs(case, monkeypatch)) == (case.ours, case.theirs), case.reason
+    for source_of in _SOURCES:
+        assert (ours(case, environ, source_of), theirs(case, monkeypatch)) == (case.ours, case.theirs), case.reason
     assert case.ours != case.theirs
 
 

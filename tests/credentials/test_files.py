@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handtruck.credentials import ConfigCredentials
-from handtruck.credentials.files import parse_ini, profiles_of
+from handtruck.credentials.profiles import parse_ini, profiles_of
 from handtruck.errors import UsageError
 from handtruck.models import Credentials
 

@@ -19,7 +19,7 @@ from tests.servers.model import NotInstalled, Server
 from tests.servers.processes import Deadline, daemon, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PACKAGES: Final = "radosgw ceph-mon ceph-osd"
 _PROGRAMS: Final = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool")
@@ -98,8 +98,15 @@ debug rgw = 0/0
 
 
 @contextmanager
-def start(store: int = 8 << 30) -> Iterator[Server]:
+def start(
+    store: int = 8 << 30, *, settings: Sequence[str] = (), commands: Sequence[Sequence[str]] = ()
+) -> Iterator[Server]:
     """Run a cluster with one user, and with room for ``store`` bytes, which are the machine's memory.
+
+    Args:
+        store: the room.
+        settings: more lines for the gateway's configuration.
+        commands: of ``radosgw-admin``, once there is a user, and before there is a gateway.
 
     Raises:
         NotInstalled: Ceph is not on this machine.
@@ -109,7 +116,8 @@ def start(store: int = 8 << 30) -> Iterator[Server]:
         how = f"apt-get install --no-install-recommends {PACKAGES}"
         raise NotInstalled(f"Ceph is missing ({', '.join(missing)}): {how}")
     with TemporaryDirectory(prefix="handtruck-rgw-", dir=_memory()) as own, ExitStack() as daemons:
-        port = _start_cluster(Path(own), daemons, Deadline(_START_WITHIN), store)
+        config = _CONFIG + "".join(f"{line}\n" for line in settings)
+        port = _start_cluster(Path(own), daemons, Deadline(_START_WITHIN), store, config, commands)
         yield Server(
             name="rgw",
             url=f"http://127.0.0.1:{port}",
@@ -119,7 +127,14 @@ def start(store: int = 8 << 30) -> Iterator[Server]:
         )
 
 
-def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline, store: int) -> int:
+def _start_cluster(
+    own: Path,
+    daemons: ExitStack,
+    deadline: Deadline,
+    store: int,
+    template: str,
+    commands: Sequence[Sequence[str]],
+) -> int:
     """Start the three, each of which needs the one before it; the gateway's port.
 
     They are killed, not asked to stop: the data is thrown away, and a clean unmount takes seconds.
@@ -130,7 +145,7 @@ def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline, store: int
     with _reserved_port() as mon_port, _reserved_port() as port:
         config = own / "ceph.conf"
         config.write_text(
-            _CONFIG.format(directory=own, fsid=fsid, mon_port=mon_port, port=port, dns_name=_DNS_NAME, store=store)
+            template.format(directory=own, fsid=fsid, mon_port=mon_port, port=port, dns_name=_DNS_NAME, store=store)
         )
         conf = ("-c", str(config))
         monmap = str(own / "monmap")
@@ -150,7 +165,8 @@ def _start_cluster(own: Path, daemons: ExitStack, deadline: Deadline, store: int
         user = ["user", "create", "--uid=test", "--display-name=test"]
         keys = [f"--access-key={_KEY}", f"--secret={_SECRET}"]
         admin = ["radosgw-admin", *conf, "-n", "client.rgw", "--rgw-cache-enabled=false"]
-        run([*admin, *user, *keys], deadline)
+        for one in ([*user, *keys], *commands):
+            run([*admin, *one], deadline)
         command = ["radosgw", *conf, "-n", "client.rgw", "-f"]
         gateway = daemons.enter_context(daemon(command, log=own / "rgw.out", gently=False))
         gateway.wait_until(lambda: _answers(port), deadline)

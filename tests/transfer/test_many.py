@@ -395,7 +395,9 @@ def test_the_same_options_as_the_clients(method: str) -> None:
 CONNECTIONS: Final = 16
 
 
-async def a_thousand(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[list[str], float]:
+async def a_thousand(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, half: int = 500, **options: Any
+) -> tuple[list[str], float]:
     """Half up, half down, 32 at once; gives what is wrong, and the longest wait from asking to beginning (seconds)."""
     asked, begun = dict[int, float](), dict[int, float]()
     proper = Transfer._run
@@ -415,10 +417,10 @@ async def a_thousand(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: A
 
         for name in ("PutObject", "GetObject"):
             tiny.on(name, look)
-        for number in range(500):
+        for number in range(half):
             tiny.put(f"b/down/{number}", b"%d" % number)
         async with s3.transfers(max_concurrency=32) as block:
-            for number in range(500):
+            for number in range(half):
                 up = block.upload(f"b/up/{number}", b"%d" % number)
                 down = block.download(f"b/down/{number}", folder / str(number))
                 asked |= {id(up): anyio.current_time(), id(down): anyio.current_time()}
@@ -426,7 +428,7 @@ async def a_thousand(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: A
         wrong += ["places"] if s3._session.places.taken else []
         wrong += ["order"] if list(begun) != [id(transfer) for transfer in block.transfers] else []
         wrong += [repr(transfer) for transfer in block.transfers if transfer.result is None]
-        for number in range(500):
+        for number in range(half):
             sent, fetched = tiny.objects[f"b/up/{number}"].data, (folder / str(number)).read_bytes()
             wrong += [] if sent == fetched == b"%d" % number else [f"content of {number}"]
     return wrong, max(begun[one] - asked[one] for one in asked)
@@ -486,6 +488,6 @@ async def test_mutation_of_the_block(name: str, monkeypatch: pytest.MonkeyPatch)
 async def test_mutation_more_places_than_sockets_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check of the thousand counts what is really open, and sees who came first."""
     monkeypatch.setattr(many_module, "deque", LastComeFirstServed)
-    wrong, _ = await a_thousand(tmp_path, monkeypatch, max_connections=24)
+    wrong, _ = await a_thousand(tmp_path, monkeypatch, half=50, max_connections=24)
     assert "order" in wrong
     assert [text for text in wrong if text.endswith("sockets")]
