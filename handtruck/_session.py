@@ -37,6 +37,7 @@ from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired
 from .protocol.documents import parse_error
 from .protocol.operations import head_bucket, is_conditional
 from .protocol.quirks import quirks_at
+from .protocol.regions import same_partition
 from .protocol.retry import Outcome, Retries, RetryBudget, classify
 from .protocol.routing import route_of
 from .protocol.signing import check_keys
@@ -308,7 +309,8 @@ class Session:
         if known is not None and known != attempt.route.region:
             return True  # another request has found out meanwhile
         region = region_in(error) or await self._ask_region(attempt)
-        if region is None or region == attempt.route.region:
+        believed = attempt.route.region or DEFAULT_REGION
+        if region is None or region == believed or (self.endpoint.aws and not same_partition(believed, region)):
             return False
         log.info("bucket %s is in region %s, not in %s", bucket or "(unnamed)", region, attempt.route.region)
         self.learned.regions[bucket] = region

@@ -264,3 +264,25 @@ async def test_mutation_privacy_is_not_looked_at(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("handtruck._session.Session._check_privacy", lambda *_: None)
     with pytest.raises(GOES_RED):
         await test_a_key_is_not_told_in_the_clear(monkeypatch)
+
+
+async def test_no_answer_leads_out_of_the_partition() -> None:
+    """Its keys end there; and what is no region is not believed."""
+    for region in ("cn-north-1", "us-gov-west-1", "x_y", "evil.example"):
+        moved = httpx.Response(301, headers={"x-amz-bucket-region": region})
+        for arguments in (("s3://logs",), ("https://logs.s3.us-east-1.amazonaws.com",)):
+            async with asked(*arguments, answers=(moved,)) as (s3, aws):
+                assert (await s3.get("key")).status_code == 301
+            assert {each.url.host for each in aws.asked} == {"logs.s3.us-east-1.amazonaws.com"}
+
+
+async def test_access_points_in_names() -> None:
+    """With a slash, as AWS writes them; as the source of a copy, too."""
+    arn = "arn:aws:s3:us-east-1:111122223333:accesspoint/logs"
+    etag = httpx.Response(200, content=b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>")
+    found = httpx.Response(200, headers={"ETag": '"e"', "Content-Length": "3"})
+    async with asked(answers=(httpx.Response(200), found, etag)) as (s3, aws):
+        await s3.get(f"{arn}/2026/11")
+        await s3.copy(f"{arn}/2026/11", "other/key")
+    assert aws.urls[0] == "GET https://logs-111122223333.s3-accesspoint.us-east-1.amazonaws.com/2026/11"
+    assert aws.asked[-1].headers["x-amz-copy-source"] == f"{arn}/object/2026/11".replace(":", "%3A")

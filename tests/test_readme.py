@@ -1,4 +1,4 @@
-"""Every Python snippet of the README, of docs/transfers.md and docs/objects.md runs as written, on every loop.
+"""Every Python snippet of the README, of docs/transfers.md, objects.md and identity.md runs as written, on every loop.
 
 Only what no reader has is put in its place: hosts, keys and paths. A snippet that makes a client and sends nothing
 is followed by a request, which proves that its credentials are the right ones.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 README: Final = Path(__file__).parent.parent / "README.md"
 TRANSFERS: Final = README.parent / "docs" / "transfers.md"
 OBJECTS: Final = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "objects.md").read_text(), re.DOTALL)
+IDENTITY: Final = re.findall(r"```python\n(.*?)```", (README.parent / "docs" / "identity.md").read_text(), re.DOTALL)
 SNIPPETS: Final = re.findall(r"```python\n(.*?)```", README.read_text() + TRANSFERS.read_text(), re.DOTALL)
 QUICKSTART: Final = next(s for s in SNIPPETS if "anyio.run(" in s)
 BIG: Final = bytes(range(256)) * (80 * 1024)  # 20 MiB: three parts
@@ -246,6 +247,21 @@ def _check_effects(snippet: str, world: World, listed: list[object]) -> None:
 async def test_objects(snippet: str, world: World) -> None:
     """Those of docs/objects.md, on the server that knows most of it; each asserts for itself."""
     world.witness.client.delete_object(Bucket="bucket", Key="once")  # another loop's
+    await run(world.stage(snippet), {})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("server", ["rgw"], indirect=True)
+@pytest.mark.parametrize("snippet", IDENTITY, ids=range(len(IDENTITY)))
+async def test_identity(snippet: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of docs/identity.md: the environment names the server, and a profile has its keys."""
+    config = world.home / "config"
+    keys = (
+        f"aws_access_key_id = {world.server.access_key_id}\naws_secret_access_key = {world.server.secret_access_key}\n"
+    )
+    config.write_text(f"[default]\n{keys}[profile work]\n{keys}")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", world.server.url)
     await run(world.stage(snippet), {})
 
 

@@ -101,12 +101,12 @@ async def read_settings(
         UsageError: a file cannot be read or parsed, there is no such profile, or a setting makes no sense. The
             message says where it stands; it shows no URL.
     """
-    known = environment(environ)
-    profiles = await read_profiles(credentials_path, config_path, known)
-    name = profile or profile_name(known)
-    texts = texts_of(known, profiles, name)
+    environ = environment(environ)  # as it was given it would show in a traceback, with its secrets
+    profiles = await read_profiles(credentials_path, config_path, environ)
+    name = profile or profile_name(environ)
+    texts = texts_of(environ, profiles, name)
     missing, where = name not in profiles, profiles.where
-    del environ, known, profiles  # no traceback shows what else there is
+    del profiles  # their URLs may hold passwords
     if profile and missing:
         raise UsageError(f"there is no profile [{name}] in {where}")
     return settings_of(texts)

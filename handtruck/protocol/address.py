@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import UsageError
+from .arns import is_arn, split_arn
+from .regions import parse_aws_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +35,6 @@ Addressing = Literal["auto", "path", "virtual"]
 Query = tuple[tuple[str, str | None], ...]
 """Names and values, not encoded. None stands for a sub-resource without a value (``?uploads``)."""
 
-_AWS_HOST: Final = re.compile(
-    r"(?:(?P<bucket>.+)\.)?s3(?:-fips|-accelerate)?(?:\.dualstack)?"
-    r"(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?"
-)
 _LOOPBACK: Final = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|::1")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-_.~/]*")
 _WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
@@ -130,6 +128,9 @@ class Endpoint:
             key = self.prefix + name
             return Location(path=f"{self.path}/{encode_path(key)}", bucket=self.bucket, key=key, prefix=self.prefix)
         name = name.removeprefix("/")
+        if ":" in name and is_arn(name):
+            bucket, key = split_arn(name)
+            return Location(path=f"{self.path}/{encode_path(f'{bucket}/{key}')}", bucket=bucket, key=key)
         bucket, slash, key = name.partition("/")
         path = f"{self.path}/{encode_path(name)}"
         # A lone segment may be a bucket, or a key of a bucket that stands in a host we do not know.
@@ -168,15 +169,15 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
     parts = _split(url)
     path = _base_path(parts.path)
     host = parts.hostname or ""
-    aws = _AWS_HOST.fullmatch(host)
+    aws = parse_aws_host(host)
     port = f":{parts.port}" if parts.port is not None else ""
-    named, fixed = _bucket_of(host, path, aws["bucket"] if aws else None, bucket, addressing)
+    named, fixed = _bucket_of(host, path, aws.bucket if aws else None, bucket, addressing)
     return Endpoint(
         origin=f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}",
         path=path,
         bucket=named,
         fixed=fixed,
-        region=aws["region"] if aws else None,
+        region=aws.region if aws else None,
         aws=aws is not None,
     )
 

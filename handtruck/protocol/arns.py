@@ -80,6 +80,24 @@ def split_arn(name: str) -> tuple[str, str]:
     return f"{found['head']}:{found['resource'].replace('/', ':')}", found["key"] or ""
 
 
+def source_of(arn: str, key: str) -> str:
+    """An object of an access point as the source of a copy: what ``x-amz-copy-source`` says, not encoded yet.
+
+    ::
+
+        source_of("arn:aws:s3:eu-west-1:111122223333:accesspoint:logs", "2026/11")
+        # "arn:aws:s3:eu-west-1:111122223333:accesspoint/logs/object/2026/11"
+
+    Raises:
+        UsageError: it is no ARN of an access point.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    """
+    parse_arn(arn)
+    *head, resource = arn.split(":", 5)
+    return f"{':'.join(head)}:{resource.replace(':', '/')}/object/{key}"
+
+
 def parse_arn(text: str) -> AccessPoint:
     """Understand the ARN of an access point.
 

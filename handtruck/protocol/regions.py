@@ -71,8 +71,13 @@ def partition_of(region: str) -> Partition:
 
 
 def same_partition(region: str, other: str) -> bool:
-    """Whether keys that are good in one region may be good in the other."""
-    return partition_of(region) is partition_of(other)
+    """Whether what is meant for one region may be sent to the other: one that is known, of the same partition.
+
+    Args:
+        region: the client's.
+        other: the one that an answer names; it is not trusted.
+    """
+    return known_partition(other) is partition_of(region)
 
 
 def check_region(region: str) -> str:
@@ -121,8 +126,8 @@ def parse_aws_host(host: str) -> AwsHost | None:
         return None
     region = "us-east-1" if found["region"] == "external-1" else found["region"]
     suffix = found["suffix"]
-    partition = known_partition(region) if region else next(p for p in PARTITIONS if p.suffix == suffix)
-    if partition is None or partition.suffix != suffix:
+    partition = partition_of(region) if region else next(p for p in PARTITIONS if p.suffix == suffix)
+    if partition.suffix != suffix:
         return None
     return AwsHost(
         bucket=found["bucket"],

@@ -21,6 +21,7 @@ from ...errors import InvalidResponse, UsageError
 from ...models.encryption import SSECustomer  # noqa: TC001
 from .. import documents
 from ..address import Location, encode_path
+from ..arns import is_arn, source_of
 from ..checksums import is_strong, same_etag
 from ..options import WriteOptions, encode_tags
 from ..parts import range_header
@@ -159,7 +160,7 @@ class CopySource:
 
     def headers(self, found: FoundSource | None = None) -> Headers:
         """How a copy speaks of it; of what was found nothing but this very version is to be copied."""
-        name = f"{encode_path(self.bucket)}/{encode_path(self.key)}"
+        name = encode_path(source_of(self.bucket, self.key) if is_arn(self.bucket) else f"{self.bucket}/{self.key}")
         if self.version_id is not None:
             name += f"?versionId={quote(self.version_id, safe='')}"
         asking = self.asking
