@@ -64,6 +64,7 @@ from .protocol.options import (
     WriteOptions,
 )
 from .protocol.post_policy import PostOptions
+from .protocol.quirks import Quirks, QuirksName
 from .transfer.listing import ParallelListing
 from .transfer.many import Transfer
 from .transfer.reader import ObjectReader
@@ -116,6 +117,8 @@ __all__ = (
     "PresignedURL",
     "Progress",
     "PublicAccessBlock",
+    "Quirks",
+    "QuirksName",
     "ReadOptions",
     "RemovableKind",
     "RestoreStatus",

@@ -126,13 +126,17 @@ def sum_view(view: memoryview, algorithm: ChecksumAlgorithm) -> Checksum:
     return Checksum(algorithm=algorithm, value=encode(hasher.digest()))
 
 
-def summed(
-    view: memoryview, payload_hash: str | None, algorithm: ChecksumAlgorithm, *, hashed: bool = True
-) -> SummedBody:
-    """Memory with its checksum, and its hash where that is wanted and not known."""
+def body_of(
+    view: memoryview, payload_hash: str | None, algorithm: ChecksumAlgorithm | None, *, hashed: bool = True
+) -> BytesBody:
+    """Memory as a body: hashed unless that is known or not wanted, summed where that is."""
     if payload_hash is None:
         payload_hash = hash_view(view) if hashed or not len(view) else UNSIGNED_PAYLOAD
-    return SummedBody(view, payload_hash, sum_view(view, algorithm))
+    return (
+        BytesBody(view, payload_hash)
+        if algorithm is None
+        else SummedBody(view, payload_hash, sum_view(view, algorithm))
+    )
 
 
 def stop_if_cancelled() -> None:

@@ -15,7 +15,7 @@ import anyio
 import httpx
 
 from ._attempt import PLAIN, Attempt, Options
-from ._body import NO_BODY, SMALL, Body, BytesBody, hash_view, summed
+from ._body import NO_BODY, SMALL, Body, BytesBody, body_of
 from ._express import SessionKeys
 from ._places import Places
 from ._tasks import LoopLocks, in_thread, isolated
@@ -32,7 +32,6 @@ from .errors import (
     UsageError,
 )
 from .protocol.answers import Answer, failure
-from .protocol.checksums import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired, region_in, skew_in
 from .protocol.documents import parse_error
 from .protocol.operations import head_bucket, is_conditional
@@ -287,8 +286,8 @@ class Session:
 
     async def _corrected(self, error: HandtruckError, attempt: Attempt[T], corrections: Corrections) -> bool:
         """See whether the refusal taught something, so that the request may be signed anew and sent again."""
-        operation, keys = attempt.operation, attempt.keys
-        if keys is not None and corrections.rejected is None and is_expired(error, operation.method, keys):
+        operation, keys, region = attempt.operation, attempt.keys, attempt.route.region
+        if keys and not corrections.rejected and is_expired(error, operation.method, keys, region):
             corrections.rejected = keys
             return True
         skew = None if keys is None or corrections.clock else skew_in(error, operation.method, self.now())
@@ -360,19 +359,11 @@ class Session:
         algorithm: ChecksumAlgorithm | None = None,
     ) -> BytesBody:
         """Bytes in memory as a body, hashed unless that was done already or is not wanted; summed where that is."""
-        if algorithm is not None:
-            make = partial(summed, view, payload_hash, algorithm, hashed=hashed)
-            return make() if len(view) <= SMALL else await isolated(lambda: in_thread(make, limiter=self.threads))
-        if payload_hash is None:
-            if not len(view):
-                payload_hash = EMPTY_SHA256
-            elif not hashed:
-                payload_hash = UNSIGNED_PAYLOAD
-            elif len(view) <= SMALL:
-                payload_hash = hash_view(view)
-            else:
-                payload_hash = await isolated(lambda: in_thread(hash_view, view, limiter=self.threads))
-        return BytesBody(view, payload_hash)
+        known = payload_hash is not None or not hashed
+        if len(view) <= SMALL or (known and algorithm is None):
+            return body_of(view, payload_hash, algorithm, hashed=hashed)
+        make = partial(body_of, view, payload_hash, algorithm, hashed=hashed)
+        return await isolated(lambda: in_thread(make, limiter=self.threads))
 
 
 def _answer(response: httpx.Response) -> Answer:

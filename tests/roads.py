@@ -52,11 +52,11 @@ _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading the CA bundl
 _ours: Final = OwnSender._make
 
 
-async def _through_httpx(self: OwnSender) -> Sender:
-    if self._proxy or proxy_of(self._origin):
-        return await _ours(self)
+async def _through_httpx(self: OwnSender, origin: str) -> Sender:
+    if self._proxy or proxy_of(origin):
+        return await _ours(self, origin)
     tls = _NO_TLS
-    if self._origin.startswith("https:"):
+    if origin.startswith("https:"):
         limiter = anyio.CapacityLimiter(1)
         tls = await isolated(lambda: in_thread(httpx.create_ssl_context, limiter=limiter))
     http = httpx.AsyncClient(verify=tls, trust_env=False, limits=self._limits, timeout=DEFAULT_TIMEOUT)

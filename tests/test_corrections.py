@@ -12,7 +12,9 @@ import anyio
 import httpx
 import pytest
 
+from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, S3Error
+from handtruck.models import Credentials
 from handtruck.protocol import corrections
 from tests.scripted import Reply, Request, client, error, serve, xml
 
@@ -102,6 +104,25 @@ async def test_a_head_learns_it_from_the_head(status: int) -> None:
     async with serve(Regional(lambda _: refusal)) as peer, client(peer) as s3:
         assert (await s3.stat("bucket/key")).etag == '"e"'
         assert len(peer.requests) == 2
+
+
+async def test_a_head_that_is_refused_for_its_keys() -> None:
+    """A 400 that names the region that was signed for: the keys may have ended, and newer ones are asked for."""
+    asked: list[bool] = []
+
+    class Source(StaticCredentials):
+        async def load(self, *, rejected: Credentials | None = None) -> Credentials:
+            asked.append(rejected is not None)
+            number = asked.count(True)
+            return Credentials(access_key_id="key-id", secret_access_key=f"s{number}", session_token=f"t{number}")
+
+    async def handler(request: Request) -> Reply:
+        ended = request.header("x-amz-security-token") == "t0"
+        return Reply(status=400 if ended else 200, headers=(("x-amz-bucket-region", "us-east-1"), ("ETag", '"e"')))
+
+    async with serve(handler) as peer, client(peer, credentials=Source()) as s3:
+        assert (await s3.stat("bucket/key")).etag == '"e"'
+    assert asked == [False, True]
 
 
 async def test_a_body_is_sent_again_whole(tmp_path: Path) -> None:

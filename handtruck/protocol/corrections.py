@@ -67,11 +67,12 @@ class Corrections:
     clock: bool = False
 
 
-def is_expired(error: HandtruckError, method: str, keys: Credentials) -> bool:
-    """The keys ran out. The answer to a HEAD cannot say so: a bare 400 may mean it."""
+def is_expired(error: HandtruckError, method: str, keys: Credentials, region: str | None) -> bool:
+    """The keys ran out. The answer to a HEAD cannot say so: a bare 400 may mean it, unless it names another region."""
     if not isinstance(error, S3Error):
         return False
-    bare = method == "HEAD" and error.status == 400 and "x-amz-bucket-region" not in error.headers
+    here = error.headers.get("x-amz-bucket-region") in (None, region)
+    bare = method == "HEAD" and error.status == 400 and here
     return error.code in EXPIRED_CODES or (bare and keys.session_token is not None)
 
 

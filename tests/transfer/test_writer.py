@@ -442,7 +442,7 @@ async def test_an_interrupt_behind_the_block(monkeypatch: pytest.MonkeyPatch) ->
     def hash_view(_: object) -> str:
         raise Interrupt
 
-    monkeypatch.setattr("handtruck._session.hash_view", hash_view)
+    monkeypatch.setattr("handtruck._body.hash_view", hash_view)
     with pytest.raises(Interrupt):
         async with memory() as (client, _), writer(client, hashed=True) as f:
             await f.write(bytes(10))
