@@ -58,6 +58,8 @@ def test_names_of_the_package() -> None:
         "PresignedURL",
         "Progress",
         "PublicAccessBlock",
+        "Quirks",
+        "QuirksName",
         "ReadOptions",
         "RemovableKind",
         "RestoreStatus",
@@ -86,11 +88,17 @@ def test_names_of_the_package() -> None:
 def test_names_of_credentials() -> None:
     assert sorted(credentials.__all__) == [
         "AbstractCredentials",
+        "AssumeRoleCredentials",
         "ConfigCredentials",
+        "ContainerCredentials",
         "EnvironmentCredentials",
         "MetadataCredentials",
+        "ProcessCredentials",
+        "ProfileCredentials",
+        "SSOCredentials",
         "StaticCredentials",
         "URLCredentials",
+        "WebIdentityCredentials",
         "collect_credentials",
         "merge_credentials",
     ]

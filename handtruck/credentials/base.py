@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from .._tasks import LoopLocks
 from ..errors import UsageError
+from ..models import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-    from ..models import Credentials
+SECRET_VARIABLES: Final = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
 
 
 class AbstractCredentials(ABC):
-    """A place keys may be found. Subclass it, write :meth:`load`, and pass it as ``credentials=``."""
+    """A place keys may be found. Subclass it, write :meth:`load`, and pass it as ``credentials=``.
+
+    What is pickled is where to look, never what was found: keys are looked for anew on the other side. A source that
+    has been given secrets is not pickled at all. A copy is the source itself, which may be shared.
+    """
 
     @abstractmethod
     async def load(self, *, rejected: Credentials | None = None) -> Credentials:
@@ -50,13 +61,63 @@ class AbstractCredentials(ABC):
         """Where this source looks, in words that fit after "tried"; never a secret, no I/O."""
         return type(self).__name__
 
+    @property
+    def reason(self) -> str:
+        """Why the last :meth:`load` gave no whole credential, in words that fit after a colon; never a secret."""
+        return "nothing there"
+
+    @property
+    def tried(self) -> str:
+        """Where this source looks, and why it has no whole credential; never a secret, no I/O."""
+        return f"{self.where}: {self.reason}"
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.where}>"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def _given_secret(self) -> str:
+        """What secret this source was given, in words; blank if it could be pickled."""
+        environ = getattr(self, "_environ", None)
+        named = [name for name in SECRET_VARIABLES if environ is not None and environ.get(name)]
+        return f"environ= with {named[0]}" if named else ""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """For pickle.
+
+        Raises:
+            TypeError: the source holds secrets that it was given.
+        """
+        if given := self._given_secret():
+            raise TypeError(
+                f"{type(self).__name__} was given {given}, which does not leave this process:"
+                " pickle a source that finds its keys on the other side"
+            )
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, object]:
+        found = {name for name, value in vars(self).items() if isinstance(value, Credentials)}
+        cached = {name for name in found if hasattr(type(self), name)}
+        return {name: _unfound(value) for name, value in vars(self).items() if name not in cached}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update({name: LoopLocks() if value is LoopLocks else value for name, value in state.items()})
+
+
+def _unfound(value: object) -> object:
+    """An attribute as it was before anything was found; the class stands for locks, which are of this process."""
+    if isinstance(value, LoopLocks):
+        return LoopLocks
+    return None if isinstance(value, Credentials) else value
+
 
 def no_credentials(source: AbstractCredentials) -> UsageError:
-    """The error to raise when ``source`` had no whole credential: it says where was looked."""
-    return UsageError(f"no credentials: tried {source.where}")
+    """The error to raise when ``source`` had no whole credential: it says where was looked, and why in vain."""
+    return UsageError(f"no credentials: tried {source.tried}")
 
 
 def is_rejected(known: Credentials, rejected: Credentials | None) -> bool:
@@ -71,6 +132,25 @@ def is_rejected(known: Credentials, rejected: Credentials | None) -> bool:
     return all(mine == theirs for mine, theirs in pairs if mine)
 
 
-def environment(given: Mapping[str, str] | None) -> Mapping[str, str]:
+class Variables(Mapping[str, str]):
+    """An environment that does not show where it is printed: it may become a local of a traceback."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._all = variables
+
+    def __getitem__(self, name: str) -> str:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def environment(given: Mapping[str, str] | None) -> Variables:
     """The environment to read now: the process's, unless one was given."""
-    return os.environ if given is None else given
+    return given if isinstance(given, Variables) else Variables(os.environ if given is None else given)

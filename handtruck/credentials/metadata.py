@@ -1,50 +1,56 @@
-"""Keys of the role that an EC2 instance runs under, kept fresh.
-
-One value is held, with two times: when it ends (``expires_at``), and from when on a newer one is wanted
-(``due``). Whoever asks between the two fetches a newer one, or, while somebody else is at it, or if that
-fails, takes the old one. After the end, and when S3 has rejected the keys, everybody waits for the one fetch.
-There is no background task: keys that nobody asks for are not refreshed, and nothing has to be joined.
-"""
+"""Keys of the role that an EC2 instance runs under, kept fresh."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
-from .._tasks import LoopLocks
-from ..errors import ConnectionFailed, InvalidResponse, UsageError
+from ..errors import UsageError
 from ..models import Credentials
-from .base import AbstractCredentials, environment, is_rejected
-from .imds import DEFAULT_ENDPOINT, MetadataService, open_client, parse_endpoint
+from .base import environment
+from .files import AUTO
+from .imds import DEFAULT_ENDPOINT, IPV6_ENDPOINT, AbsentError, MetadataService, parse_endpoint
+from .profiles import profile_alone, profile_name, read_profiles
+from .refreshing import RefreshingCredentials, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     import httpx
 
-ADVISORY_REFRESH: Final = timedelta(minutes=15)
-"""How long before their end newer keys are wanted; AWS gives out new ones well before that."""
+TIMEOUT: Final = 1.0
+"""Seconds for each request, where nobody says otherwise: botocore's."""
 
-RETRY_PAUSE: Final = timedelta(minutes=1)
-"""How long a refresh that was not urgent and failed, or that found no service, is not tried again."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+DISABLED: Final = "AWS_EC2_METADATA_DISABLED"
+_MODES: Final = {"": DEFAULT_ENDPOINT, "ipv4": DEFAULT_ENDPOINT, "ipv6": IPV6_ENDPOINT}
+_MOST: Final = 100
 
 
-class MetadataCredentials(AbstractCredentials):
+class MetadataCredentials(RefreshingCredentials):
     """Keys from EC2's instance metadata service (IMDSv2), fetched when first needed and refreshed ahead of their end.
 
     Works without :meth:`start` too. One fetch at a time, however many ask. A fetch makes its own connections,
-    uses no proxy, and tries an answer of 5xx three times.
+    uses no proxy, and tries an answer of 5xx three times. Where nobody answers, that is remembered for a minute.
+
+    What is not given here is what the environment says, else the profile in the config file (the names in brackets):
+
+    * ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` (``ec2_metadata_service_endpoint``)
+    * ``AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`` (``ec2_metadata_service_endpoint_mode``): ``IPv4`` or ``IPv6``
+    * ``AWS_METADATA_SERVICE_TIMEOUT`` (``metadata_service_timeout``): seconds
+    * ``AWS_METADATA_SERVICE_NUM_ATTEMPTS`` (``metadata_service_num_attempts``): how often a request is sent that nobody
+      answers
+    * ``AWS_EC2_METADATA_V1_DISABLED`` (``ec2_metadata_v1_disabled``): ``true`` holds against ``allow_v1``, too
+
+    With ``AWS_EC2_METADATA_DISABLED=true`` nothing is asked, unless there is an ``endpoint`` here.
 
     Args:
-        endpoint: an ``http://`` URL; else ``AWS_EC2_METADATA_SERVICE_ENDPOINT``, else ``http://169.254.169.254``.
+        endpoint: an ``http://`` URL; else as above, else ``http://169.254.169.254``.
         allow_v1: go on without a session token where the service refuses to give one, or does not answer that
             request. Version 1 is open to request forgery through proxies and web applications.
-        timeout: seconds for each of the up to four requests of a fetch.
+        timeout: seconds for each of the up to four requests of a fetch; else as above, else 1.
+        profile: whose section of the config file counts. ``"auto"`` is ``AWS_DEFAULT_PROFILE``, else ``AWS_PROFILE``,
+            else ``default``.
         clock: the time now, time-zone aware.
         environ: read instead of the process's environment.
 
@@ -59,18 +65,18 @@ class MetadataCredentials(AbstractCredentials):
         *,
         endpoint: str | None = None,
         allow_v1: bool = False,
-        timeout: float = 1.0,
-        clock: Callable[[], datetime] = _utc_now,
+        timeout: float | None = None,
+        profile: str = AUTO,
+        clock: Callable[[], datetime] = utc_now,
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__(clock=clock)
         self._endpoint = parse_endpoint(endpoint) if endpoint else None
         self._allow_v1 = allow_v1
         self._timeout = timeout
-        self._clock = clock
+        self._profile = profile
         self._environ = environ
-        self._locks = LoopLocks()
-        self._held: Credentials | None = None
-        self._due = datetime.max.replace(tzinfo=UTC)
+        self._absence = ""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -92,86 +98,94 @@ class MetadataCredentials(AbstractCredentials):
             ConnectionFailed: the service stopped answering.
             InvalidResponse: it answered nonsense, failed (5xx) three times, or gave keys that have ended.
         """
-        async with self._locks.here():
-            found = await self._refresh(self._good(None))
+        found = await self._renew()
         if not found.complete:
-            raise UsageError(
-                f"no keys from {self.where}: nobody answers there, the instance has no role,"
-                " or the service only speaks version 1 (allow_v1=True)"
-            )
+            raise UsageError(f"no keys from {self.where}: {self.reason}")
 
     async def stop(self) -> None:
         """Forget the keys. Waits for nothing; may come before :meth:`start`, or twice. Asking again fetches again."""
-        self._held = None
-
-    async def load(self, *, rejected: Credentials | None = None) -> Credentials:
-        """The role's keys, refreshed if it is time; blank where there is no service, or no role.
-
-        See :meth:`AbstractCredentials.load`. An old value is only ever given while it lasts.
-
-        Raises:
-            UsageError: ``AWS_EC2_METADATA_SERVICE_ENDPOINT`` is no ``http://`` URL.
-            ConnectionFailed: the service stopped answering, or no longer has keys after it had some.
-            InvalidResponse: it answered nonsense, failed (5xx) three times, or gave keys that have ended.
-        """
-        lock = self._locks.here()
-        held = self._good(rejected)
-        if held is not None and (not self._is_due() or lock.locked()):
-            return held
-        async with lock:
-            held = self._good(rejected)
-            if held is not None and not self._is_due():
-                return held
-            return await self._refresh(held)
+        self._forget()
 
     @property
     def where(self) -> str:
         """In words."""
         return "the EC2 instance metadata service"
 
-    def _good(self, rejected: Credentials | None) -> Credentials | None:
-        """What is held, unless it has ended or S3 turned it down."""
-        held = self._held
-        if held is None or self._has_ended(held) or is_rejected(held, rejected):
-            return None
-        return held
+    @property
+    def reason(self) -> str:
+        """Why the last load gave no whole credential."""
+        return self._absence or "nothing there"
 
-    def _has_ended(self, credentials: Credentials) -> bool:
-        return credentials.expires_at is not None and credentials.expires_at <= self._clock()
-
-    def _is_due(self) -> bool:
-        return self._clock() >= self._due
-
-    async def _refresh(self, good: Credentials | None) -> Credentials:
-        """Newer keys, or the ones that are still ``good``. The caller holds the lock."""
-        try:
-            found = await self._fetch()
-        except (ConnectionFailed, InvalidResponse):
-            if good is None:
-                raise
-            found = good
-        self._hold(found)
-        return found
-
-    async def _fetch(self) -> Credentials:
-        known = self._held or Credentials()
-        async with open_client(self._address()) as http:
-            service = MetadataService(http=http, timeout=self._timeout, allow_v1=self._allow_v1)
-            found = await service.fetch(known.region)
-        if known.complete and not found.complete:
-            raise ConnectionFailed(f"{self.where} no longer answers, or no longer has a role", sent=False)
-        if self._has_ended(found):
-            raise InvalidResponse(f"{self.where} gave keys that have already ended")
-        return found
-
-    def _address(self) -> httpx.URL:
-        if self._endpoint is not None:
-            return self._endpoint
+    async def _fetch(self, known: Credentials | None) -> Credentials:
         environ = environment(self._environ)
-        return parse_endpoint(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_ENDPOINT)
+        if self._endpoint is None and is_on(environ.get(DISABLED, "")):
+            self._absence = f"{DISABLED} is set"
+            return Credentials()
+        service = service_of(
+            await self._settings(environ), endpoint=self._endpoint, timeout=self._timeout, allow_v1=self._allow_v1
+        )
+        try:
+            return await service.fetch((known or Credentials()).region)
+        except AbsentError as absent:
+            self._absence = str(absent)
+            return Credentials()
 
-    def _hold(self, found: Credentials) -> None:
-        now = self._clock()
-        lasts = found.expires_at - now - ADVISORY_REFRESH if found.expires_at else RETRY_PAUSE
-        self._held = found
-        self._due = now + max(lasts, RETRY_PAUSE)
+    async def _settings(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What environment and config file say, by the names that it has in the file."""
+        said = {name: value for name, variable in _VARIABLES.items() if (value := environ.get(variable))}
+        if self._endpoint is not None:
+            return said  # it is all there, but for what has a default
+        name = profile_name(environ) if self._profile == AUTO else self._profile
+        profiles = await read_profiles(None, None, environ)
+        written = profile_alone(profiles, name).settings
+        return {name: written[name] for name in _VARIABLES if written.get(name)} | said
+
+
+_VARIABLES: Final = {
+    "ec2_metadata_service_endpoint": "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "ec2_metadata_service_endpoint_mode": "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "ec2_metadata_v1_disabled": "AWS_EC2_METADATA_V1_DISABLED",
+    "metadata_service_timeout": "AWS_METADATA_SERVICE_TIMEOUT",
+    "metadata_service_num_attempts": "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
+}
+
+
+def is_on(text: str) -> bool:
+    """Whether a variable's or a setting's text switches something on."""
+    return text.strip().lower() == "true"
+
+
+def service_of(
+    settings: Mapping[str, str], *, endpoint: httpx.URL | None, timeout: float | None, allow_v1: bool
+) -> MetadataService:
+    """The service that arguments and settings describe; arguments go first.
+
+    Raises:
+        UsageError: a setting is malformed. The message names it.
+    """
+    return MetadataService(
+        endpoint=endpoint or _endpoint_in(settings),
+        timeout=timeout if timeout is not None else _number_in(settings, "metadata_service_timeout", TIMEOUT),
+        attempts=int(_number_in(settings, "metadata_service_num_attempts", 1)),
+        allow_v1=allow_v1 and not is_on(settings.get("ec2_metadata_v1_disabled", "")),
+    )
+
+
+def _endpoint_in(settings: Mapping[str, str]) -> httpx.URL:
+    mode = settings.get("ec2_metadata_service_endpoint_mode", "").strip().lower()
+    if mode not in _MODES:
+        raise UsageError(f"{_named('ec2_metadata_service_endpoint_mode')} has to be IPv4 or IPv6")
+    return parse_endpoint(settings.get("ec2_metadata_service_endpoint") or _MODES[mode])
+
+
+def _number_in(settings: Mapping[str, str], name: str, default: float) -> float:
+    text = settings.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST):
+        raise UsageError(f"{_named(name)} has to be a whole number from 1 to {_MOST}")
+    return float(text)
+
+
+def _named(name: str) -> str:
+    return f"{_VARIABLES[name]} (or {name} in the config file)"

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ..errors import UsageError
 from ..models import Credentials
+from ..models.identity import Secret
 from .base import AbstractCredentials, environment
 
 if TYPE_CHECKING:
@@ -51,10 +52,26 @@ class StaticCredentials(AbstractCredentials):
             region=self.region or None,
         )
 
+    def __post_init__(self) -> None:
+        # Each may become a local of its own somewhere, and tracebacks are printed with their locals.
+        object.__setattr__(self, "secret_access_key", Secret(self.secret_access_key))
+        if self.session_token is not None:
+            object.__setattr__(self, "session_token", Secret(self.session_token))
+
+    def _given_secret(self) -> str:
+        return "keys" if self.secret_access_key or self.session_token else ""
+
     @property
     def where(self) -> str:
         """In words."""
         return "the arguments access_key_id and secret_access_key"
+
+    @property
+    def reason(self) -> str:
+        """Why the last load gave no whole credential."""
+        if self.access_key_id or self.secret_access_key:
+            return f"{'secret_access_key' if self.access_key_id else 'access_key_id'} is missing"
+        return "not given"
 
 
 class URLCredentials(AbstractCredentials):
@@ -71,45 +88,63 @@ class URLCredentials(AbstractCredentials):
     """
 
     def __init__(self, url: str | httpx.URL, *, region: str = "") -> None:
-        user, password = parse_userinfo(str(url))
-        self._found = Credentials(access_key_id=user, secret_access_key=password, region=region or None)
+        url = Secret(url)
+        user, password = parse_userinfo(url)
+        self._user, self._password, self._region = user, password, region
 
     async def load(self, *, rejected: Credentials | None = None) -> Credentials:  # noqa: ARG002 - there are no others
         """What the URL had; see :meth:`AbstractCredentials.load`."""
         return self._found
+
+    @cached_property
+    def _found(self) -> Credentials:
+        return Credentials(access_key_id=self._user, secret_access_key=self._password, region=self._region or None)
+
+    def _given_secret(self) -> str:
+        return "a URL with keys" if self._password else ""
 
     @property
     def where(self) -> str:
         """In words."""
         return "the URL's user and password"
 
+    @property
+    def reason(self) -> str:
+        """Why the last load gave no whole credential."""
+        return "the URL has none"
 
-def parse_userinfo(url: str) -> tuple[str, str]:
+
+def parse_userinfo(url: str) -> tuple[str, Secret]:
     """A URL → its user and password, percent-decoded; two blanks where it has none.
 
     Raises:
         UsageError: as :class:`URLCredentials` says. No parser's own error is behind it: those quote the URL.
     """
+    url = Secret(url)
+    found = _userinfo_in(url)
+    if isinstance(found, str):
+        raise UsageError(found)
+    return found
+
+
+def _userinfo_in(url: Secret) -> tuple[str, Secret] | str:
+    """The two, or what is wrong. It raises nothing: a traceback would hold what it looks at."""
     parsed = _URL.fullmatch(url)
     if parsed is None:
-        raise UsageError("the URL has to begin with http:// or https://")
+        return "the URL has to begin with http:// or https://"
     if "@" in parsed["rest"]:
-        raise UsageError(
+        return (
             f"the URL has an @ after the host's end. {_RIGHT_FORM}: a / in the secret as %2F, ? as %3F, # as %23"
             " (and an @ in the path as %40)"
         )
     userinfo, _, host = parsed["authority"].rpartition("@")
     if not _HOST.fullmatch(host):
-        raise UsageError(f"the URL's host or port is malformed; {_RIGHT_FORM}")
-    return _halves(userinfo)
-
-
-def _halves(userinfo: str) -> tuple[str, str]:
+        return f"the URL's host or port is malformed; {_RIGHT_FORM}"
     user, _, password = userinfo.partition(":")
     if userinfo and not (user and password):
         missing = "password (the secret key)" if user else "user (the key id)"
-        raise UsageError(f"the URL has no {missing}; {_RIGHT_FORM}")
-    return unquote(user), unquote(password)
+        return f"the URL has no {missing}; {_RIGHT_FORM}"
+    return unquote(user), Secret(unquote(password))
 
 
 class EnvironmentCredentials(AbstractCredentials):
@@ -136,6 +171,13 @@ class EnvironmentCredentials(AbstractCredentials):
     def where(self) -> str:
         """In words."""
         return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+
+    @property
+    def reason(self) -> str:
+        """Why the last load gave no whole credential: what the environment lacks now."""
+        environ = environment(self._environ)
+        missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not environ.get(name)]
+        return " and ".join(missing) + (" is not set" if len(missing) == 1 else " are not set")
 
 
 def from_environment(environ: Mapping[str, str], region: str = "") -> Credentials:

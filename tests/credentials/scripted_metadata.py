@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from anyio import to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 START: Final = datetime(2025, 3, 1, 12, tzinfo=UTC)
 SECRET: Final = "marker/secret+key"
@@ -139,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             if status == 302:
                 self.send_header("location", body.decode())
             self.send_header("content-length", str(len(body)))
+            self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(body)
         except OSError:  # whoever asked has gone
@@ -151,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[Metadata]:
+def serve() -> Generator[Metadata]:
     """The service, while the block lasts."""
     script = Metadata()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, script=script))

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import pickle
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 
 from handtruck.credentials import MetadataCredentials
 from handtruck.credentials.imds import parse_credentials, parse_endpoint, parse_region, parse_role
+from handtruck.credentials.metadata import service_of
 from handtruck.errors import ConnectionFailed, InvalidResponse, TransferTimeout, UsageError
 from handtruck.models import Credentials
+from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import (
     MARKERS,
     REGION,
@@ -32,13 +36,16 @@ from tests.credentials.scripted_metadata import (
     keys,
     serve,
 )
+from tests.credentials.scripted_service import serve as serve_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
 SHORT = 0.05  # seconds: for requests that are never answered
+NO_FILE = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 @pytest.fixture(name="service")
@@ -106,7 +113,9 @@ async def test_a_token_that_never_comes_is_version_1(service: Metadata, clock: C
     """What a hop limit does to the answer: the packets are dropped."""
     service.version = 1
     service.held.add("token")
-    assert await source_of(service, clock, timeout=SHORT).load() == Credentials()
+    source = source_of(service, clock, timeout=SHORT)
+    assert await source.load() == Credentials()
+    assert source.reason.endswith("within 0.05 s")
     # Only the token request is held, so this one's timeout may be long enough for a busy machine.
     assert await source_of(service, clock, timeout=0.5, allow_v1=True).get() == expected(1, service)
 
@@ -119,7 +128,8 @@ async def test_nobody_there_is_blank(clock: Clock, allow_v1: bool) -> None:
         source = source_of(nobody, clock, allow_v1=allow_v1)
         assert await source.load() == Credentials()
         assert await source.get() is None
-        with pytest.raises(UsageError, match="no keys from the EC2 instance metadata service"):
+        assert source.reason == f"nobody answers at {nobody.url.removeprefix('http://')}"
+        with pytest.raises(UsageError, match="no keys from the EC2 instance metadata service: nobody answers"):
             await source.start()
 
 
@@ -148,6 +158,96 @@ async def test_absence_is_remembered_for_a_minute(service: Metadata, clock: Cloc
     clock.advance(seconds=1)
     del service.answers["role"]
     assert await source.get() == expected(1, service)
+
+
+# What the environment and the config file say.
+
+
+def settings_source(clock: Clock, **environ: str) -> MetadataCredentials:
+    return MetadataCredentials(clock=clock, environ={"AWS_CONFIG_FILE": os.devnull, **NO_FILE, **environ})
+
+
+async def test_switched_off(service: Metadata, clock: Clock) -> None:
+    off = {"AWS_EC2_METADATA_DISABLED": "True", "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url}
+    source = settings_source(clock, **off)
+    assert await source.load() == Credentials()
+    assert source.reason == "AWS_EC2_METADATA_DISABLED is set"
+    assert service.counts == {}
+    explicit = MetadataCredentials(endpoint=service.url, clock=clock, environ=off, timeout=10)
+    assert await explicit.get() == expected(1, service)
+
+
+async def test_version_1_switched_off(service: Metadata, clock: Clock) -> None:
+    service.version = 1
+    environ = {"AWS_EC2_METADATA_V1_DISABLED": "true"}
+    source = MetadataCredentials(endpoint=service.url, allow_v1=True, clock=clock, environ=environ, timeout=10)
+    assert await source.load() == Credentials()
+    assert "refused a session token (404)" in source.reason
+
+
+async def test_the_config_file_says_where(service: Metadata, clock: Clock, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(
+        f"[profile p]\nec2_metadata_service_endpoint = {service.url}\nmetadata_service_timeout = 10\n"
+    )
+    files = {**NO_FILE, "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "p"}
+    assert await MetadataCredentials(clock=clock, environ=files).get() == expected(1, service)
+    other = MetadataCredentials(profile="q", clock=clock, environ=files | {"AWS_METADATA_SERVICE_TIMEOUT": "x"})
+    with pytest.raises(UsageError, match=r"AWS_METADATA_SERVICE_TIMEOUT \(or metadata_service_timeout in the config"):
+        await other.get()
+
+
+async def test_nobody_is_asked_as_often_as_is_said(clock: Clock) -> None:
+    """Each time a connection that is accepted, and closed."""
+    with serve_closed() as (url, counts):
+        environ = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "4"}
+        source = MetadataCredentials(endpoint=url, clock=clock, environ=environ, timeout=10)
+        assert await source.load() == Credentials()
+    assert counts == [4]
+
+
+@contextlib.contextmanager
+def serve_closed() -> Generator[tuple[str, list[int]]]:
+    """Somebody who hangs up; how often, is known at the end."""
+    counts: list[int] = []
+    with serve_service(lambda _: (0, b"")) as service:
+        yield service.url, counts
+    counts.append(len(service.requests))
+
+
+@pytest.mark.parametrize(
+    ("settings", "host"),
+    [
+        ({}, "169.254.169.254"),
+        ({"ec2_metadata_service_endpoint_mode": "IPv4"}, "169.254.169.254"),
+        ({"ec2_metadata_service_endpoint_mode": "ipv6"}, "fd00:ec2::254"),
+        ({"ec2_metadata_service_endpoint_mode": "IPv6", "ec2_metadata_service_endpoint": "http://there"}, "there"),
+    ],
+)
+def test_endpoints_and_modes(settings: dict[str, str], host: str) -> None:
+    service = service_of(settings, endpoint=None, timeout=None, allow_v1=True)
+    assert (service.endpoint.host, service.timeout, service.attempts, service.allow_v1) == (host, 1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ec2_metadata_service_endpoint_mode": "IPv5"}, "ENDPOINT_MODE .* has to be IPv4 or IPv6"),
+        ({"ec2_metadata_service_endpoint": "https://there"}, "http://"),
+        ({"metadata_service_timeout": "0"}, "AWS_METADATA_SERVICE_TIMEOUT .* from 1 to 100"),
+        ({"metadata_service_timeout": "1.5"}, "whole number"),
+        ({"metadata_service_num_attempts": "101"}, "AWS_METADATA_SERVICE_NUM_ATTEMPTS"),
+        ({"metadata_service_num_attempts": "\u0663"}, "whole number"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        service_of(settings, endpoint=None, timeout=None, allow_v1=False)
+
+
+def test_arguments_go_before_settings() -> None:
+    said = {"metadata_service_timeout": "7", "metadata_service_num_attempts": "3", "ec2_metadata_v1_disabled": "no"}
+    service = service_of(said, endpoint=parse_endpoint("http://there"), timeout=0.5, allow_v1=True)
+    assert (service.endpoint.host, service.timeout, service.attempts, service.allow_v1) == ("there", 0.5, 3, True)
 
 
 # Nonsense.
@@ -183,8 +283,9 @@ async def test_5xx_is_tried_three_times(service: Metadata, clock: Clock, name: s
 async def test_nonsense(service: Metadata, clock: Clock, name: str, answer: tuple[int, bytes], words: str) -> None:
     service.answers[name] = answer
     source = source_of(service, clock)
-    with pytest.raises(InvalidResponse, match=words):
+    with pytest.raises(InvalidResponse, match=words) as raised:
         await source.get()
+    assert_clean(raised.value, MARKERS)
     assert service.unknown == []
     del service.answers[name]
     assert await source.get() is not None
@@ -193,8 +294,9 @@ async def test_nonsense(service: Metadata, clock: Clock, name: str, answer: tupl
 @pytest.mark.parametrize("name", ["role", "keys"])
 async def test_a_service_that_falls_silent_is_no_absence(service: Metadata, clock: Clock, name: str) -> None:
     service.held.add(name)
-    with pytest.raises(TransferTimeout, match="did not answer GET"):
+    with pytest.raises(TransferTimeout, match="did not answer GET") as raised:
         await source_of(service, clock, timeout=0.5).get()
+    assert_clean(raised.value, MARKERS)
 
 
 @pytest.mark.parametrize("answer", [(404, b""), (500, b""), (200, b"{}"), (200, b"[" * 60000), (200, b"\xff")])
@@ -430,7 +532,7 @@ async def test_no_certificates_are_loaded(service: Metadata, clock: Clock, monke
 
 
 async def test_the_endpoint_of_the_environment_is_read_when_needed(service: Metadata, clock: Clock) -> None:
-    environ: dict[str, str] = {}
+    environ = {"AWS_CONFIG_FILE": os.devnull, **NO_FILE}
     source = MetadataCredentials(clock=clock, environ=environ, timeout=10)
     environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url + "/"
     assert await source.get() == expected(1, service)
@@ -460,9 +562,19 @@ async def test_no_secret_is_logged_or_printed(
     service.answers["keys"] = 200, keys("ASIA", START)
     with pytest.raises(InvalidResponse) as raised:
         await source.get(rejected=found)
-    assert "httpcore" in caplog.text, "nothing was captured"
+    assert "answered 200" in caplog.text, "nothing was captured"
+    assert_clean(raised.value, MARKERS)
     seen = "\n".join([caplog.text, repr(source), str(source), repr(found), repr(raised.value)])
     assert [marker for marker in MARKERS if marker in seen] == []
+
+
+async def test_what_is_pickled_is_where_to_look(service: Metadata, clock: Clock) -> None:
+    source = source_of(service, clock)
+    await source.get()
+    pickled = pickle.dumps(source)
+    assert [marker for marker in MARKERS if marker.encode() in pickled] == []
+    again: MetadataCredentials = pickle.loads(pickled)  # noqa: S301 - our own
+    assert await again.get() == expected(2, service)
 
 
 # The pure half.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import traceback
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handtruck.credentials import EnvironmentCredentials, StaticCredentials, URLCredentials
+from handtruck._tasks import LoopLocks
+from handtruck.credentials import AbstractCredentials, EnvironmentCredentials, StaticCredentials, URLCredentials
 from handtruck.credentials.base import no_credentials
 from handtruck.credentials.static import parse_userinfo
 from handtruck.errors import UsageError
 from handtruck.models import Credentials
+from tests.credentials.leaks import assert_clean
 
 pytestmark = pytest.mark.anyio
 
@@ -53,9 +57,82 @@ def test_secrets_are_not_printed() -> None:
 
 
 def test_the_error_says_where_was_looked() -> None:
-    error = no_credentials(EnvironmentCredentials())
+    error = no_credentials(EnvironmentCredentials(environ={"AWS_ACCESS_KEY_ID": "k"}))
     assert isinstance(error, UsageError)
-    assert str(error) == ("no credentials: tried AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+    assert str(error) == (
+        "no credentials: tried AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment:"
+        " AWS_SECRET_ACCESS_KEY is not set"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        (StaticCredentials("k", SECRET), "keys"),
+        (StaticCredentials(session_token=SECRET), "keys"),
+        (URLCredentials(f"http://k:{SECRET}@host"), "a URL with keys"),
+        (EnvironmentCredentials(environ={"AWS_SECRET_ACCESS_KEY": SECRET}), "environ= with AWS_SECRET_ACCESS_KEY"),
+        (EnvironmentCredentials(environ={"AWS_SESSION_TOKEN": SECRET}), "environ= with AWS_SESSION_TOKEN"),
+    ],
+)
+async def test_what_was_given_secrets_is_not_pickled(source: AbstractCredentials, given: str) -> None:
+    await source.load()
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match=f"was given {given}, which does not leave this process") as raised:
+            pickle.dumps(source, protocol)
+        assert_clean(raised.value, (SECRET,))
+    assert copy.copy(source) is copy.deepcopy(source) is source
+    assert copy.deepcopy([source])[0] is source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        StaticCredentials("k", region="r"),
+        URLCredentials("http://host", region="r"),
+        EnvironmentCredentials(region="r", environ={"AWS_REGION": "other"}),
+    ],
+)
+async def test_what_holds_no_secret_is_pickled(source: AbstractCredentials) -> None:
+    for loaded in (await source.load(), await source.load()):
+        again: AbstractCredentials = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own
+        assert await again.load() == loaded
+
+
+async def test_the_environment_is_read_on_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    source = EnvironmentCredentials()
+    await source.load()
+    pickled = pickle.dumps(source)
+    assert SECRET.encode() not in pickled
+    again: EnvironmentCredentials = pickle.loads(pickled)  # noqa: S301 - our own
+    assert await again.get() == Credentials(access_key_id="k", secret_access_key=SECRET)
+
+
+async def test_a_users_own_source_is_pickled_without_what_it_found() -> None:
+    source = Remembering()
+    assert await source.get() == Credentials(access_key_id="k", secret_access_key=SECRET)
+    pickled = pickle.dumps(source)
+    assert SECRET.encode() not in pickled
+    again: Remembering = pickle.loads(pickled)  # noqa: S301 - our own
+    assert again.found is None
+    assert again.name == "mine"
+    assert isinstance(again.locks, LoopLocks)
+
+
+class Remembering(AbstractCredentials):
+    """As a user may write one."""
+
+    def __init__(self) -> None:
+        self.found: Credentials | None = None
+        self.locks = LoopLocks()
+        self.name = "mine"
+
+    async def load(self, *, rejected: Credentials | None = None) -> Credentials:
+        async with self.locks.here():
+            self.found = self.found or Credentials(access_key_id="k", secret_access_key=SECRET)
+            return self.found
 
 
 # URLs.
@@ -113,6 +190,7 @@ def test_malformed_urls_are_not_quoted(url: str, words: str) -> None:
     assert words in str(raised.value)
     assert raised.value.__context__ is None, "an error behind it that may quote the URL"
     assert SECRET not in "".join(traceback.format_exception_only(raised.value))
+    assert_clean(raised.value, (SECRET,))
 
 
 _HALF = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
