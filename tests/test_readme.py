@@ -193,6 +193,7 @@ async def test_snippet(world: World, snippet: str, anyio_backend: Any, monkeypat
     names: dict[str, Any] = {"gen": gen, "do_work": listed.append}
     with ExitStack() as stack:
         if "MetadataCredentials" in snippet:
+            monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
             monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", stack.enter_context(_metadata(world.server)))
         await run(world.stage(snippet), names)
         await _check_keys(world.server, names)

@@ -208,7 +208,7 @@ async def check_nothing_shows(
                 failed.append(error)
         shown = (repr(s3), repr(s3._session), repr(s3._session.credentials), caplog.text)
     assert len(failed) > (0 if only else 40)
-    assert [where for error in failed for where in leaks(error, *MARKERS)] == []
+    assert [where for error in failed for where in leaks(error, MARKERS)] == []
     assert not [text for text in shown if any(marker in text for marker in MARKERS)]
 
 
@@ -240,7 +240,7 @@ async def test_nothing_shows_of_a_request_that_is_waited_for(
         ):
             with pytest.raises(handtruck.errors.TransferTimeout) as caught:
                 await call()
-            assert leaks(caught.value, *MARKERS) == []
+            assert leaks(caught.value, MARKERS) == []
     assert not any(marker in caplog.text for marker in MARKERS)
 
 
@@ -269,7 +269,7 @@ async def check_frames_of_others() -> None:
             assert trace is not None
             assert trace.tb_next is not None
             assert trace.tb_next.tb_frame.f_locals["nothing"] == 0
-            assert leaks(caught.value, *MARKERS) == []
+            assert leaks(caught.value, MARKERS) == []
 
 
 def _fail_before() -> None:

@@ -9,6 +9,7 @@ There is no background task: keys that nobody asks for are not refreshed, and no
 from __future__ import annotations
 
 from abc import abstractmethod
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -72,7 +73,7 @@ class RefreshingCredentials(AbstractCredentials):
             InvalidResponse: it answered nonsense, or gave keys that have ended.
             S3Error: a service that was asked for the keys said no.
         """
-        lock = self._locks.here()
+        lock, failed = self._locks.here(), self._failed
         held = self._good(rejected)
         if held is not None and (not self._is_due() or lock.locked()):
             return held
@@ -80,6 +81,8 @@ class RefreshingCredentials(AbstractCredentials):
             held = self._good(rejected)
             if held is not None and not self._is_due():
                 return held
+            if held is None and self._failed is not None and self._failed is not failed:
+                raise copy(self._failed)  # whoever waited for a fetch that failed does not begin another
             return await self._refresh(held)
 
     async def _renew(self) -> Credentials:
@@ -91,6 +94,7 @@ class RefreshingCredentials(AbstractCredentials):
         """Hold nothing. Asking again fetches again."""
         self._held: Credentials | None = None
         self._due = _NEVER
+        self._failed: HandtruckError | None = None
 
     def _lead(self, lasts: timedelta) -> timedelta:  # noqa: ARG002 - for those who override it
         """How long ahead of their end keys that last so long are to be refreshed."""
@@ -113,7 +117,8 @@ class RefreshingCredentials(AbstractCredentials):
         """Newer keys, or the ones that are still ``good``. The caller holds the lock."""
         try:
             found = self._checked(await self._fetch(self._held))
-        except HandtruckError:
+        except HandtruckError as error:
+            self._failed = copy(error)  # without its traceback
             if good is None:
                 raise
             self._due = self._clock() + RETRY_PAUSE

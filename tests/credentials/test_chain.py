@@ -32,11 +32,11 @@ from handtruck.credentials.base import no_credentials
 from handtruck.credentials.chain import ChainedCredentials, Tried, merge
 from handtruck.errors import ConnectionFailed, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import REGION, ROLE, Clock
 from tests.credentials.scripted_metadata import keys as metadata_keys
 from tests.credentials.scripted_metadata import serve as serve_metadata
 from tests.credentials.scripted_service import serve as serve_service
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

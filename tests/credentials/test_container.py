@@ -20,10 +20,10 @@ from handtruck.credentials.answers import keys_in, region_in
 from handtruck.credentials.container import FULL, RELATIVE, TOKEN, TOKEN_FILE, is_near, place_of
 from handtruck.errors import ConnectionFailed, InvalidResponse, TransferTimeout, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean, leaks
 from tests.credentials.scripted_metadata import SECRET, START, Clock
 from tests.credentials.scripted_metadata import TOKEN as SESSION_TOKEN
 from tests.credentials.scripted_service import Request, Service, serve
+from tests.leaks import assert_clean, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import pytest
 from handtruck.credentials import http
 from handtruck.credentials.http import LARGEST_ANSWER, ask
 from handtruck.errors import ConnectionFailed, InvalidResponse, TransferTimeout, UsageError
-from tests.credentials.leaks import assert_clean, leaks
 from tests.credentials.scripted_service import Service, serve
+from tests.leaks import assert_clean, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

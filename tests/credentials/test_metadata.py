@@ -23,7 +23,6 @@ from handtruck.credentials.imds import parse_credentials, parse_endpoint, parse_
 from handtruck.credentials.metadata import service_of
 from handtruck.errors import ConnectionFailed, InvalidResponse, TransferTimeout, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import (
     MARKERS,
     REGION,
@@ -37,6 +36,7 @@ from tests.credentials.scripted_metadata import (
     serve,
 )
 from tests.credentials.scripted_service import serve as serve_service
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

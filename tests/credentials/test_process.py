@@ -19,8 +19,8 @@ from handtruck.credentials import process as process_module
 from handtruck.credentials.process import ProcessCredentials, parse_output, split_command
 from handtruck.errors import UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import SECRET, START, TOKEN, Clock
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from pathlib import Path

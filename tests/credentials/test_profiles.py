@@ -32,9 +32,9 @@ from handtruck.credentials.profiles import (
 from handtruck.credentials.ways import ByProcess, ByRole, Written, way_of
 from handtruck.errors import AccessDenied, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import SECRET, TOKEN, Clock
 from tests.credentials.scripted_sts import Tokens, refusal, serve
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -169,6 +169,26 @@ async def test_twenty_at_once_fetch_once(clock: Clock) -> None:
     assert found == ["K1"] * 20 + ["K2"] * 20
 
 
+async def test_twenty_at_once_are_told_of_one_failure(clock: Clock) -> None:
+    """Whoever waited does not wait for the same again; whoever comes later does."""
+    source, told = Scripted(clock), list[BaseException]()
+    source.fails = ConnectionFailed("nobody there", sent=False)
+
+    async def ask() -> None:
+        with pytest.raises(ConnectionFailed, match="nobody there") as caught:
+            await source.load()
+        told.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(ask)
+    assert (source.fetches, len(told), len(set(map(id, told)))) == (1, 20, 20)
+    await ask()
+    assert source.fetches == 2
+    source.fails = None
+    assert await key_of(source) == "K3"
+
+
 async def test_a_mutation_without_the_lock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty would fetch twenty times."""
     source = Scripted(clock)

@@ -21,9 +21,9 @@ from handtruck.credentials import SSOCredentials, sso, sso_cache
 from handtruck.credentials.sso_cache import Token, parse_token, renewed
 from handtruck.errors import AccessDenied, ConnectionFailed, InvalidResponse, NotFound, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import SECRET, START, TOKEN, Clock
 from tests.credentials.scripted_service import Request, Service, serve
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

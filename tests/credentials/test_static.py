@@ -20,7 +20,7 @@ from handtruck.credentials.base import no_credentials
 from handtruck.credentials.static import parse_userinfo
 from handtruck.errors import UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
+from tests.leaks import assert_clean
 
 pytestmark = pytest.mark.anyio
 

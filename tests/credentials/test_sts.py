@@ -31,9 +31,9 @@ from handtruck.errors import (
     UsageError,
 )
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import SECRET, START, TOKEN, Clock
 from tests.credentials.scripted_sts import Tokens, keys, refusal, serve
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

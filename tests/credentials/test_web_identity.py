@@ -17,9 +17,9 @@ from handtruck.credentials import web_identity
 from handtruck.credentials.web_identity import LARGEST_TOKEN, WebIdentityCredentials, read_token
 from handtruck.errors import AccessDenied, S3Error, UsageError
 from handtruck.models import Credentials
-from tests.credentials.leaks import assert_clean
 from tests.credentials.scripted_metadata import SECRET, START, TOKEN, Clock
 from tests.credentials.scripted_sts import Tokens, refusal, serve
+from tests.leaks import assert_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
