@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import UsageError
 from ..protocol import options
-from ..protocol.checksums import ALGORITHM_HEADER, bare_etag, of_a_body
+from ..protocol.checksums import ALGORITHM_HEADER, of_a_body
 from . import arguments
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Family:
             return arguments.headers_of(headers)
         said = options.write_headers(given)
         if self._session.quirks.unquoted_if_match:
-            said = tuple((name, bare_etag(value) if name == "If-Match" else value) for name, value in said)
+            said = tuple((name, value.strip('"') if name == "If-Match" else value) for name, value in said)
         return arguments.merged(headers, said, self._session.endpoint)
 
     def _sending(

@@ -103,6 +103,7 @@ class CopyMethods(Family):
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html,
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
         """
+        await self._session.ready()
         plan = self._plan_copy(
             (source, source_bucket, source_version_id),
             target,
@@ -173,6 +174,7 @@ class CopyMethods(Family):
         Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html,
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
         """
+        await self._session.ready()
         plan = self._plan_copy(
             (source, source_bucket, source_version_id),
             target,
@@ -222,7 +224,7 @@ class CopyMethods(Family):
             look=look,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
-        plan.check()
+        plan.check(self._session.quirks)
         return plan
 
     def _find_source(
@@ -240,6 +242,7 @@ class CopyMethods(Family):
             bucket, key = location.bucket, location.key
         elif bucket == endpoint.bucket:
             location = endpoint.locate(key)
+            key = location.key
         elif not endpoint.fixed:
             location = endpoint.locate(f"{bucket}/{key}")
         else:

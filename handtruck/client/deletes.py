@@ -13,7 +13,7 @@ from ..protocol.address import encode_path
 from ..transfer.deletes import IN_MEMORY, DeletePlan, delete_listed, delete_named
 from . import arguments
 from .base import Family
-from .pages import ObjectPages, VersionPages, pages_query
+from .pages import AUTO, ObjectPages, VersionPages, pages_query
 
 if TYPE_CHECKING:
     from ..models import DeleteResult
@@ -91,8 +91,8 @@ class DeleteMethods(Family):
         plan = self._plan(object_name, bucket, workers_count, on_batch, options, quiet=quiet, keep=not quiet)
         if isinstance(names, IN_MEMORY):
             for name in names:
-                identifier(name)
-        return await delete_named(self._session, plan, names, identifier)
+                identifier(name, plan.bucket.prefix)
+        return await delete_named(self._session, plan, names, lambda name: identifier(name, plan.bucket.prefix))
 
     async def delete_prefix(
         self,
@@ -104,7 +104,7 @@ class DeleteMethods(Family):
         whole_bucket: bool = False,
         workers_count: int = DEFAULT_DELETERS,
         on_batch: OnBatch | None = None,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[DeleteManyOptions],
     ) -> DeleteResult:
         """Delete all objects whose keys begin so: they are listed, and deleted while the listing goes on.
@@ -129,7 +129,7 @@ class DeleteMethods(Family):
             prefix: what the keys begin with.
             bucket: the bucket.
             versions: remove every version, for good.
-            whole_bucket: an empty prefix is meant: everything goes.
+            whole_bucket: an empty prefix is meant: everything goes (below the prefix that the client is for, if any).
             workers_count: requests on their way at once, from 1, beside the listing's.
             on_batch: called with a :class:`~handtruck.DeleteResult` of each answer; what it raises ends the call.
             encoding_type: see :meth:`list_objects_v2`.
@@ -187,8 +187,8 @@ def _common(options: DeleteManyOptions) -> CommonOptions:
     return shared
 
 
-def identifier(name: object) -> ObjectIdentifier:
-    """The key and the version that the caller means.
+def identifier(name: object, prefix: str = "") -> ObjectIdentifier:
+    """The key and the version that the caller means; below a ``prefix`` a listing names what is called as that is, "".
 
     Raises:
         UsageError: it is nothing of the kind.
@@ -204,7 +204,8 @@ def identifier(name: object) -> ObjectIdentifier:
             key, version_id = arguments.object_name(name), None
         case _:
             raise UsageError(f"a key must be text, (key, version_id), or what a listing gave, not {name!r:.100}")
-    if not key or version_id == "":
+    its_own = prefix and isinstance(name, AwsObjectMeta | ObjectVersion)
+    if not (key or its_own) or version_id == "":
         raise UsageError(f"a key, or its version, is empty: {name!r:.100}")
     encode_path(key)
     return key, version_id

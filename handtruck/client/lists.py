@@ -9,7 +9,7 @@ from ..protocol import options as names_of
 from ..transfer.listing import ParallelListing
 from . import arguments
 from .base import Family
-from .pages import Below, Flat, ObjectPages, pages_query
+from .pages import AUTO, Below, Flat, ObjectPages, pages_query
 from .walking import Walk
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ListMethods(Family):
         max_keys: int | None = None,
         start_after: str | None = None,
         fetch_owner: bool = False,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> ObjectPages:
         """List a bucket's objects, page by page, in the order of their names (ListObjectsV2).
@@ -59,7 +59,8 @@ class ListMethods(Family):
             max_keys: keys a page has at most, from 1; servers have limits of their own, 1 000 mostly.
             start_after: only keys that come after this one.
             fetch_owner: tell each object's owner, where the server knows.
-            encoding_type: ``url`` keeps keys intact that XML cannot carry; None for servers that do not know it.
+            encoding_type: ``url`` keeps keys intact that XML cannot carry; None does not ask for it. ``auto``: as the
+                server's :class:`~handtruck.Quirks` have it.
             options: of every request: :class:`~handtruck.CommonOptions`.
 
         Raises:
@@ -90,7 +91,7 @@ class ListMethods(Family):
         max_keys: int | None = None,
         start_after: str | None = None,
         fetch_owner: bool = False,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> AsyncIterator[AwsObjectMeta]:
         """List a bucket's objects, one by one, in the order of their names.
@@ -128,7 +129,7 @@ class ListMethods(Family):
         bucket: str | None = None,
         prefix: ObjectName | None = None,
         delimiter: str = "/",
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> Walk:
         """Go through a bucket folder by folder, from the top down, as :func:`os.walk` goes through directories.
@@ -178,7 +179,7 @@ class ListMethods(Family):
         workers_count: int = DEFAULT_LISTERS,
         max_keys: int | None = None,
         fetch_owner: bool = False,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> ParallelListing:
         """List a large bucket's objects by several requests at once, one object after the other, in no order.

@@ -68,7 +68,7 @@ class MultipartUploads:
 
     async def _fetch(self) -> ListedUploads:
         listed = await self._ask()
-        if listed.unreadable is not None and not self._encoded:
+        if listed.unreadable is not None and not self._encoded and self._session.quirks.encoded_lists:
             self._encoded = True
             listed = await self._ask()
         if listed.unreadable is not None:

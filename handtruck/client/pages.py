@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
 from ..errors import InvalidResponse, UsageError
 from ..protocol import operations
@@ -23,6 +23,9 @@ class _Page(Protocol):
 
     def __len__(self) -> int: ...
 
+
+AUTO: Final = "auto"
+"""The encoding type where the caller leaves it to us: by the server's quirks."""
 
 Page = TypeVar("Page", bound=_Page)
 Marker = TypeVar("Marker")
@@ -56,6 +59,7 @@ class Pages(ABC, Generic[Page, Marker]):
             ConnectionFailed: there was no answer.
             InvalidResponse: the answer makes no sense, or the listing runs in a circle.
         """
+        await self._session.ready()
         while self._more:
             page, begin = await self._fetch(self._begin)
             if begin is not None and begin in (self._begin, self._mile):
@@ -71,19 +75,32 @@ class Pages(ABC, Generic[Page, Marker]):
 
     _doing: str
 
+    def _asked(self, begin: tuple[tuple[str, str], ...] = ()) -> Query:
+        """What is asked for, from ``begin`` on where that is given; keys url-encoded, if the server knows that."""
+        names = {name for name, _ in begin}
+        query = tuple(pair for pair in self._query if pair[0] not in names) + begin
+        if ("encoding-type", AUTO) not in query:
+            return query
+        others = tuple(pair for pair in query if pair[0] != "encoding-type")
+        return (*others, ("encoding-type", "url")) if self._session.quirks.encoded_lists else others
+
     @abstractmethod
     async def _fetch(self, begin: Marker | None) -> tuple[Page, Marker | None]:
         """The page that begins there, and where the next one does (None: this was the last)."""
 
 
 class ObjectPages(Pages["ObjectPage", str]):
-    """Pages of objects."""
+    """Pages of objects, by the version of the call that the server knows."""
 
-    _doing = "ListObjectsV2"
+    _doing = "ListObjects"
 
     async def _fetch(self, begin: str | None) -> tuple[ObjectPage, str | None]:
-        token = (("continuation-token", begin),) if begin else ()
-        operation = operations.list_objects_v2(self._bucket, self._query + token, self._headers)
+        if self._session.quirks.list_version == 1:
+            query = self._asked(() if begin is None else (("marker", begin),))
+            operation = operations.list_objects(self._bucket, query, self._headers)
+        else:
+            query = self._asked(() if begin is None else (("continuation-token", begin),))
+            operation = operations.list_objects_v2(self._bucket, query, self._headers)
         listed = await self._session.perform(operation)
         return listed.page, listed.token
 
@@ -94,11 +111,8 @@ class VersionPages(Pages["VersionPage", tuple[str, str]]):
     _doing = "ListObjectVersions"
 
     async def _fetch(self, begin: tuple[str, str] | None) -> tuple[VersionPage, tuple[str, str] | None]:
-        query = self._query
-        if begin is not None:
-            names = ("key-marker", "version-id-marker")
-            query = tuple(pair for pair in query if pair[0] not in names)
-            query += tuple((name, value) for name, value in zip(names, begin, strict=True) if value)
+        markers = () if begin is None else (("key-marker", begin[0]), ("version-id-marker", begin[1]))
+        query = tuple(pair for pair in self._asked(markers) if pair != ("version-id-marker", ""))
         operation = operations.list_object_versions(self._bucket, query, self._headers)
         listed = await self._session.perform(operation)
         return listed.page, listed.next
@@ -140,7 +154,7 @@ class Below:
         page = await anext(self._pages)
         for found in page.common_prefixes:
             if not found.startswith(self._prefix) or found == self._prefix:
-                raise InvalidResponse(f"ListObjectsV2: {found!r} is listed as a prefix below {self._prefix!r}")
+                raise InvalidResponse(f"ListObjects: {found!r} is listed as a prefix below {self._prefix!r}")
         return page
 
 

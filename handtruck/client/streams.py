@@ -148,7 +148,7 @@ class StreamMethods(Family):
             hashed=calculate_content_sha256 is not False,
             options=sending,
         )
-        plan.check()
+        plan.check(self._session.quirks)
         return ObjectWriter(self._session, plan, progress)
 
     def stream(

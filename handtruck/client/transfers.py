@@ -67,8 +67,8 @@ class TransferMethods(Family):
             source: a path; bytes; an open binary file, read from where it is to its end and left open; a sync or async
                 iterable of bytes; an anyio byte stream. A file's name suggests the Content-Type.
             headers: of the object (Content-Type, x-amz-meta-…); conditions are checked when the object is completed.
-            part_size: bytes, 5 MiB to 5 GiB; larger where a file needs it to fit into 10 000 parts. Each part is a
-                billed request.
+            part_size: bytes, 5 MiB to 5 GiB; larger where a file needs it to fit into 10 000 parts, or where the server
+                wants other parts than S3 (:class:`~handtruck.Quirks`). Each part is a billed request.
             workers_count: parts on their way, and in memory, at once.
             calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
             resume: go on with what an earlier call that failed, was cancelled or was killed has sent of this file, and
@@ -104,7 +104,7 @@ class TransferMethods(Family):
             hashed=calculate_content_sha256,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
-        plan.check()
+        plan.check(self._session.quirks)
         if path is None:
             return await isolated(partial(jobs.upload_stream, self._session, plan, source, progress))
         return await isolated(partial(jobs.upload_file, self._session, plan, path, progress, resume=resume))
@@ -218,7 +218,7 @@ class TransferMethods(Family):
             part_upload_tries: how often a part is sent before it fails the upload.
             calculate_content_sha256: hash every part, and let S3 check it; False sends them unsigned.
             grow_parts: let parts double every 500 from the 5 000th on, so that 10 000 are always enough. Some servers
-                want equal ones.
+                want equal ones: those that are known for it (:class:`~handtruck.Quirks`) get them.
             progress: called with a :class:`~handtruck.Progress` after every part.
             timeout: httpx's stall timeouts; seconds.
             options: of the object and of the request: :class:`~handtruck.WriteOptions`.
@@ -246,7 +246,7 @@ class TransferMethods(Family):
             grow=grow_parts,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
-        plan.check()
+        plan.check(self._session.quirks)
         return await isolated(partial(jobs.upload_stream, self._session, plan, content, progress))
 
     async def put_file_multipart(
@@ -302,7 +302,7 @@ class TransferMethods(Family):
             hashed=calculate_content_sha256,
             options=Options(timeout=arguments.timeout_of(timeout)),
         )
-        plan.check()
+        plan.check(self._session.quirks)
         return await isolated(partial(jobs.upload_file, self._session, plan, path, progress))
 
     async def get_file_parallel(

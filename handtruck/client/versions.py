@@ -8,7 +8,7 @@ from ..errors import UsageError
 from ..protocol import options as names_of
 from . import arguments
 from .base import Family
-from .pages import Flat, VersionPages, pages_query
+from .pages import AUTO, Flat, VersionPages, pages_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class VersionMethods(Family):
         max_keys: int | None = None,
         key_marker: str | None = None,
         version_id_marker: str | None = None,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> VersionPages:
         """List the versions of a bucket's objects, and the delete markers, page by page (ListObjectVersions).
@@ -55,7 +55,8 @@ class VersionMethods(Family):
             key_marker: only keys that come after this one (some servers begin with its own versions); with
                 ``version_id_marker``, that key's older versions, too.
             version_id_marker: goes with ``key_marker``: only versions of it that come after this one.
-            encoding_type: ``url`` keeps keys intact that XML cannot carry; None for servers that do not know it.
+            encoding_type: ``url`` keeps keys intact that XML cannot carry; None does not ask for it. ``auto``: as the
+                server's :class:`~handtruck.Quirks` have it.
             options: of every request: :class:`~handtruck.CommonOptions`.
 
         Raises:
@@ -87,7 +88,7 @@ class VersionMethods(Family):
         max_keys: int | None = None,
         key_marker: str | None = None,
         version_id_marker: str | None = None,
-        encoding_type: str | None = "url",
+        encoding_type: str | None = AUTO,
         **options: Unpack[CommonOptions],
     ) -> AsyncIterator[ObjectVersion]:
         """List the versions of a bucket's objects, and the delete markers, one by one.

@@ -10,7 +10,7 @@ class DeletedObject:
     """One that S3 says is deleted; that it was there before, S3 does not say.
 
     Attributes:
-        key: the whole key.
+        key: the whole key; of a client of a prefix (``s3://bucket/prefix``), what follows that.
         version_id: the version that was removed for good; None where none was named.
         delete_marker: a delete marker was made (no version was named), or was what was removed.
         delete_marker_version_id: the version of that marker, where the server says.
@@ -27,7 +27,7 @@ class NotDeleted:
     """One that S3 did not delete, or of which it did not say so.
 
     Attributes:
-        key: the whole key.
+        key: the whole key; of a client of a prefix (``s3://bucket/prefix``), what follows that.
         version_id: the version that was named, or None.
         code: S3's error code (``AccessDenied``); None where it gave none, or did not name the key at all.
         message: S3's own words, or ours where it had none.

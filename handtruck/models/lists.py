@@ -15,7 +15,7 @@ class AwsObjectMeta:
     """One object of a listing. What the server left out is None.
 
     Attributes:
-        key: the whole key, decoded.
+        key: the whole key, decoded; of a client of a prefix (``s3://bucket/prefix``), what follows that.
         size: bytes.
         etag: as the server sent it, quotes included where it sent quotes; an opaque validator, seldom an MD5.
         last_modified: time-zone aware.
@@ -50,7 +50,7 @@ class ObjectVersion:
     """One version of an object, or a marker that hides it. What the server left out is None.
 
     Attributes:
-        key: the whole key, decoded.
+        key: the whole key, decoded; of a client of a prefix (``s3://bucket/prefix``), what follows that.
         version_id: the version; ``"null"`` for one that was written while the bucket kept no versions.
         is_latest: who asks for the key without a version gets this one (or 404, where it is a delete marker).
         is_delete_marker: no object: it hides the versions below it. Size, ETag and storage class are None.

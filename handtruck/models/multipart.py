@@ -14,7 +14,7 @@ class MultipartUploadInfo:
     """One unfinished multipart upload of a listing (S3's MultipartUpload). What the server left out is None.
 
     Attributes:
-        key: the whole key of the object that it is to become, decoded.
+        key: the whole key of the object that it is to become, decoded; of a client of a prefix, what follows that.
         upload_id: names the upload; goes with the key.
         initiated: when it was created, by the server's clock; time-zone aware.
         storage_class: ``STANDARD`` …

@@ -71,7 +71,7 @@ class ObjectInfo:
     """What an object's headers say. What the server left out is None, and so is what cannot be read: see ``headers``.
 
     Attributes:
-        key: the whole key.
+        key: the whole key; of a client of a prefix (``s3://bucket/prefix``), what follows that.
         size: bytes.
         etag: as the server sent it, quotes included where it sent quotes; an opaque validator, seldom an MD5.
         last_modified: time-zone aware, whole seconds.

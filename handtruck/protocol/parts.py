@@ -22,8 +22,9 @@ MAX_PARTS: Final = 10_000
 DEFAULT_PART_SIZE: Final = 8 * MIB
 """78 GiB in 10 000 parts before parts must grow; eight workers hold 64 MiB. The default of boto3 and the CLI too."""
 
-_EQUAL: Final = 5_000
-_TIER: Final = 500
+_TIERS: Final = 10
+"""Of parts that grow: half of all there may be are equal, the other half is in so many tiers, each twice the last."""
+
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,19})", re.IGNORECASE | re.ASCII)
 
@@ -37,6 +38,26 @@ class Part:
     length: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartLimits:
+    """What a server takes of a multipart upload; S3's own, if nothing else is said.
+
+    Attributes:
+        min_part_size: bytes that smaller parts are made; the last may still have less. 0: S3's 5 MiB will do.
+        max_part_size: bytes that a part has at most, and an object that goes in one request.
+        max_parts: how many there may be.
+        equal_parts: all but the last have to be equal, so that those of a source of unknown length never grow.
+    """
+
+    min_part_size: int = 0
+    max_part_size: int = MAX_PART_SIZE
+    max_parts: int = MAX_PARTS
+    equal_parts: bool = False
+
+
+S3_LIMITS: Final = PartLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class ContentRange:
     """What an answer carries: bytes ``[start, stop)`` of an object of ``total`` bytes (None: not said)."""
@@ -46,30 +67,38 @@ class ContentRange:
     total: int | None
 
 
-def check_part_size(part_size: int) -> None:
-    """Refuse what no S3 accepts for more than one part.
+def check_part_size(part_size: int, limits: PartLimits = S3_LIMITS) -> None:
+    """Refuse what no S3 accepts for more than one part. What this one wants to be larger is made larger later on.
 
     Raises:
-        UsageError: not between 5 MiB and 5 GiB.
+        UsageError: not between 5 MiB and 5 GiB, or what the server has for limits instead.
     """
-    if not MIN_PART_SIZE <= part_size <= MAX_PART_SIZE:
-        raise UsageError(
-            f"part_size must be from {MIN_PART_SIZE} (5 MiB) to {MAX_PART_SIZE} (5 GiB) bytes, not {part_size}"
-        )
+    least, most = MIN_PART_SIZE, limits.max_part_size
+    if not least <= part_size <= most:
+        raise UsageError(f"part_size must be from {_bytes(least)} to {_bytes(most)} bytes, not {part_size}")
 
 
-def fitting_part_size(size: int, part_size: int) -> int:
-    """``part_size``, or the next whole MiB with which ``size`` bytes fit into 10 000 parts.
+def _bytes(count: int) -> str:
+    for unit, size in (("GiB", 1024 * MIB), ("MiB", MIB)):
+        if count >= size and count % size == 0:
+            return f"{count} ({count // size} {unit})"
+    return str(count)
+
+
+def fitting_part_size(size: int, part_size: int, limits: PartLimits = S3_LIMITS) -> int:
+    """``part_size``, or what the server wants at least, or the next whole MiB with which ``size`` bytes fit.
 
     Raises:
-        UsageError: the object is larger than 10 000 parts of 5 GiB.
+        UsageError: the object is larger than all the parts that there may be.
     """
-    needed = -(-size // MAX_PARTS)
+    part_size = max(part_size, limits.min_part_size)
+    needed = -(-size // limits.max_parts)
     if needed <= part_size:
         return part_size
-    fitting = -(-needed // MIB) * MIB
-    if fitting > MAX_PART_SIZE:
-        raise UsageError(f"{size} bytes are more than S3 takes: at most {MAX_PARTS} parts of 5 GiB")
+    fitting = min(-(-needed // MIB) * MIB, max(limits.max_part_size, part_size))
+    if needed > fitting:
+        most = f"{limits.max_parts} parts of {_bytes(limits.max_part_size)} bytes"
+        raise UsageError(f"{size} bytes are more than S3 takes: at most {most}")
     return fitting
 
 
@@ -117,22 +146,26 @@ def _start(request: tuple[int, int]) -> int:
     return request[0]
 
 
-def growing_part_size(number: int, part_size: int, *, grow: bool = True) -> int:
+def growing_part_size(number: int, part_size: int, *, grow: bool = True, limits: PartLimits = S3_LIMITS) -> int:
     """How large part ``number`` of a source of unknown length is to be.
 
-    The first 5 000 are equal, then it doubles every 500: so 10 000 parts of at first 5 MiB hold 5 TB, and with parts
-    of 8 MiB nobody pays for that, in memory, before 39 GiB.
+    The first half of all that there may be are equal (5 000), then it doubles with every twentieth (500): so 10 000
+    parts of at first 5 MiB hold 5 TB, and with parts of 8 MiB nobody pays for that, in memory, before 39 GiB.
 
     Raises:
-        UsageError: there is no such part: S3 takes 10 000.
+        UsageError: there is no such part: S3 takes 10 000, and some servers fewer.
     """
-    if number > MAX_PARTS:
+    grow = grow and not limits.equal_parts
+    part_size = max(part_size, limits.min_part_size)
+    if number > limits.max_parts:
         raise UsageError(
-            f"the source is longer than {MAX_PARTS} parts of {part_size} bytes; use a larger part_size"
-            + ("" if grow else ", or let parts grow")
+            f"the source is longer than {limits.max_parts} parts of {part_size} bytes; use a larger part_size"
+            + ("" if grow or limits.equal_parts else ", or let parts grow")
         )
-    doublings = (number - 1 - _EQUAL) // _TIER + 1 if grow and number > _EQUAL else 0
-    return min(part_size << doublings, MAX_PART_SIZE)
+    equal = limits.max_parts // 2
+    tier = max(1, (limits.max_parts - equal) // _TIERS)
+    doublings = (number - 1 - equal) // tier + 1 if grow and number > equal else 0
+    return min(part_size << doublings, max(limits.max_part_size, part_size))
 
 
 def range_header(start: int, stop: int | None) -> str:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..protocol.address import Location
     from ..protocol.operations import Copied, CopySource, CopyTarget, FoundSource, Operation
     from ..protocol.parts import Part
+    from ..protocol.quirks import Quirks
     from .progress import ProgressCallback
 
 T = TypeVar("T")
@@ -86,14 +87,16 @@ class CopyPlan:
         said = self.source.conditional or operations.is_conditional(self.target.headers)
         return self.look or said or self.part_size is not None or self.target.mends
 
-    def check(self) -> None:
-        """Refuse nonsense before anything is sent.
+    def check(self, quirks: Quirks) -> None:
+        """Refuse nonsense before anything is sent; ``quirks`` are the server's.
 
         Raises:
             UsageError.
         """
         if self.part_size is not None:
-            check_part_size(self.part_size)
+            check_part_size(self.part_size, quirks)
+            if not quirks.part_copies:
+                raise UsageError("part_size= is given, and this server cannot copy in parts: leave it out")
         if self.workers < 1:
             raise UsageError(f"workers_count must be at least 1, not {self.workers}")
         self.target.check()
@@ -161,12 +164,22 @@ class Copy:
         elif (result := await self._unseen()) is not None:
             return result
         assert self.found is not None
-        in_parts = self.found.size > (MAX_PART_SIZE if plan.part_size is None else plan.part_size)
+        in_parts = self._divides and self.found.size > (self._most if plan.part_size is None else plan.part_size)
         tags = await self._tags() if in_parts or plan.target.replaces else {}
         result = await (_Parts(self, self.found, tags).run() if in_parts else self._at_once())
         if tags:
             await self._mend_tags(result, tags)
         return result
+
+    @property
+    def _divides(self) -> bool:
+        """The server can copy in parts; else it copies objects of any size at once."""
+        return self.session.quirks.part_copies
+
+    @property
+    def _most(self) -> int:
+        """Bytes that one request copies."""
+        return min(MAX_PART_SIZE, self.session.quirks.max_part_size)
 
     async def _perform(self, operation: Operation[T]) -> T:
         return await self.session.perform(operation, options=replace(self.plan.options, attempts=self.plan.tries))
@@ -217,14 +230,14 @@ class Copy:
             return await self._at_once()
         except S3Error as error:
             # Too large, perhaps: S3 says just that the request is invalid.
-            if error.status not in _TOO_LARGE or self.plan.source.location is None:
+            if error.status not in _TOO_LARGE or self.plan.source.location is None or not self._divides:
                 raise
             try:
                 self.found = await self._look()
             except HandtruckError as failed:
                 error.add_note(f"also: {failed}")
                 raise error from None
-            if self.found.size <= MAX_PART_SIZE:
+            if self.found.size <= self._most:
                 raise
             self.meter.total = self.found.size
             return None
@@ -370,7 +383,9 @@ class _Parts:
 
     async def _feed(self) -> AsyncGenerator[Part, None]:
         size = self.found.size
-        for part in plan_parts(size, fitting_part_size(size, self.copy.plan.part_size or COPY_PART_SIZE)):
+        limits = self.copy.session.quirks
+        usual = min(COPY_PART_SIZE, limits.max_part_size)
+        for part in plan_parts(size, fitting_part_size(size, self.copy.plan.part_size or usual, limits)):
             yield part
 
     async def _copy(self, part: Part) -> None:

@@ -28,9 +28,8 @@ from .._tasks import in_thread, isolated
 from ..errors import NotFound, S3Error, Throttled
 from ..models import DeleteResult, NotDeleted, ObjectVersion
 from ..protocol import operations
-from ..protocol.address import Location, encode_path
 from ..protocol.documents import Deletions, is_carried
-from ..protocol.operations import MOST_DELETES
+from ..protocol.quirks import MOST_DELETES
 from ..protocol.retry import EXPIRED_CODES, Outcome, Retries, classify
 from .workers import Closing, run_workers
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from .._session import Session
     from ..models import ObjectPage, VersionPage
+    from ..protocol.address import Location
     from ..protocol.documents import ObjectIdentifier
     from ..protocol.operations import Headers
 
@@ -145,18 +145,18 @@ async def _listed(
 
 
 async def _batches(
-    source: AsyncGenerator[list[ObjectIdentifier], None],
+    source: AsyncGenerator[list[ObjectIdentifier], None], most: int, alone: Callable[[ObjectIdentifier], bool]
 ) -> AsyncGenerator[list[ObjectIdentifier], None]:
-    """Batches of names that one document carries, none of them twice; those that none carries alone."""
+    """Batches of up to ``most`` names, none of them twice; those that no document carries alone."""
     batch: dict[ObjectIdentifier, None] = {}
     async with Closing(source.aclose, GRACE):
         async for some in source:
             for name in some:
-                if not is_carried(name):
+                if alone(name):
                     yield [name]
                     continue
                 batch[name] = None
-                if len(batch) == MOST_DELETES:
+                if len(batch) == most:
                     yield list(batch)
                     batch.clear()
     if batch:
@@ -179,9 +179,12 @@ class _Deletes:
         """Delete them all, in a child task; whatever comes out instead, a cancellation too, tells how many went."""
 
         async def job() -> None:
-            await run_workers(_batches(source()), self._delete, workers=self.plan.workers, slots=self.plan.workers)
+            most = min(MOST_DELETES, self.session.quirks.max_deletes)
+            batches = _batches(source(), most, self._goes_alone)
+            await run_workers(batches, self._delete, workers=self.plan.workers, slots=self.plan.workers)
 
         try:
+            await self.session.ready()
             await isolated(job)
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             error.add_note(f"handtruck: {self.count} objects were deleted; requests under way may have deleted more")
@@ -192,9 +195,14 @@ class _Deletes:
             errors=tuple(error for some in self.kept for error in some.errors),
         )
 
+    def _goes_alone(self, name: ObjectIdentifier) -> bool:
+        """No document carries it, or the server takes none."""
+        key, version_id = name
+        return self.session.quirks.max_deletes == 1 or not is_carried((self.plan.bucket.prefix + key, version_id))
+
     async def _delete(self, names: list[ObjectIdentifier]) -> None:
         await checkpoint()  # a source in memory would have the loop to itself while it is cut up
-        if len(names) == 1 and not is_carried(names[0]):
+        if len(names) == 1 and self._goes_alone(names[0]):
             self._told(await self._delete_one(*names[0]))
             return
         plan, retries = self.plan, Retries(self.session.budget, self.session.max_attempts, idempotent=True)
@@ -216,9 +224,8 @@ class _Deletes:
         self._told(said)
 
     async def _delete_one(self, key: str, version_id: str | None) -> Deletions:
-        """One that no document carries."""
-        bucket = self.plan.bucket
-        location = Location(path=bucket.path + encode_path(key), bucket=bucket.bucket, key=key)
+        """One that goes alone."""
+        location = self.plan.bucket.below(key)
         try:
             deleted = await self.session.perform(operations.delete_object(location, version_id, self.plan.headers))
         except S3Error as error:

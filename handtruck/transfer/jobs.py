@@ -70,7 +70,7 @@ async def upload_file(
 ) -> UploadResult:
     """Send a file, in parts where it is longer than one; ``resume``: see :mod:`handtruck.transfer.resume`."""
     async with _opened(session, path) as source:
-        plan = replace(plan, part_size=fitting_part_size(source.size, plan.part_size))
+        plan = replace(plan, part_size=fitting_part_size(source.size, plan.part_size, session.quirks))
         meter = Meter(progress, source.size)
         if resume and (result := await upload_resumably(session, plan, path, source, meter)) is not None:
             return result
@@ -221,8 +221,10 @@ async def put_file(
 ) -> httpx.Response:
     """Send a file as one request; the answer is given whatever its status."""
     async with _opened(session, path) as source:
-        if source.size > MAX_PART_SIZE:
-            raise UsageError(f"{path} has {source.size} bytes, one request takes 5 GiB; use put_file_multipart")
+        most = session.quirks.max_part_size
+        if source.size > most:
+            taken = "5 GiB" if most == MAX_PART_SIZE else most
+            raise UsageError(f"{path} has {source.size} bytes, one request takes {taken}; use put_file_multipart")
         if (algorithm := asked_algorithm(headers)) is not None:
             checksum, payload_hash = await _sum_of(session, source, algorithm, payload_hash)
             headers = single_headers(headers, checksum)

@@ -170,7 +170,7 @@ async def bytes_pieces(
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of bytes in memory: views of them."""
     size = len(view)
-    for part in _parts(size, fitting_part_size(size, part_size)):
+    for part in _parts(size, fitting_part_size(size, part_size, session.quirks)):
         stop = part.offset + part.length
         yield MemoryPiece(session, part.number, view[part.offset : stop], stop == size, hashed, algorithm)
 
@@ -186,10 +186,11 @@ async def _collected(
 ) -> AsyncGenerator[MemoryPiece, None]:
     """The pieces of a stream. One byte beyond a piece must be seen to know that it is not the last."""
     buffers, rest, more, number, last = Buffers(0), b"", True, 0, False
+    limits = session.quirks
     async with Closing(blocks.aclose, GRACE):
         while not last:
             number += 1
-            size = growing_part_size(number, part_size, grow=grow)
+            size = growing_part_size(number, part_size, grow=grow, limits=limits)
             if buffers.size != size + 1:
                 buffers = Buffers(size + 1)
             # The first grows: most streams end in it, and a buffer of 8 MiB for 100 bytes is 0.5 ms of zeros.

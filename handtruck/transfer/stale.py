@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from .._tasks import add_notes
 from ..errors import NotFound, S3Error, Throttled
 from ..protocol import operations
-from ..protocol.address import Location, encode_path
 from .workers import run_workers
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from .._session import Session
     from ..models import MultipartUploadInfo
+    from ..protocol.address import Location
     from ..protocol.operations import Headers
 
 _AT_ONCE: Final = 8
@@ -90,10 +90,8 @@ class _Sweep:
             yield upload
 
     async def _abort(self, upload: MultipartUploadInfo) -> None:
-        path = self.bucket.path + encode_path(upload.key)
         try:
-            location = Location(path=path, bucket=self.bucket.bucket, key=upload.key)
-            await abort_upload(self.session, location, upload.upload_id, self.headers)
+            await abort_upload(self.session, self.bucket.below(upload.key), upload.upload_id, self.headers)
         except NotFound:
             return
         except S3Error as error:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..models import ChecksumAlgorithm
     from ..protocol.address import Location
     from ..protocol.operations import Headers
+    from ..protocol.parts import PartLimits
     from .progress import Meter
     from .sources import Piece
 
@@ -71,13 +72,13 @@ class UploadPlan:
         """What the parts are summed with: see :mod:`handtruck.protocol.checksums`."""
         return asked_algorithm(self.headers)
 
-    def check(self) -> None:
-        """Refuse nonsense before anything is sent.
+    def check(self, limits: PartLimits) -> None:
+        """Refuse nonsense before anything is sent; ``limits`` are the server's.
 
         Raises:
             UsageError.
         """
-        check_part_size(self.part_size)
+        check_part_size(self.part_size, limits)
         for name, value in (
             ("workers_count", self.workers),
             ("max_size", self.slots),

@@ -319,6 +319,18 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "versions-markers-last": _fault(
         "delete markers stand among the versions of their key", moto="they come behind all versions of the page"
     ),
+    "v1-marker-is-a-token": _fault(
+        "NextMarker of ListObjects is a key, or a common prefix", moto="it is a token that only the server knows"
+    ),
+    "v1-marker-not-encoded": _fault(
+        "where keys of ListObjects are url-encoded, its NextMarker is, too", rgw="it is not", rclone="it is not"
+    ),
+    "v1-prefixes-on-every-page": _fault(
+        "ListObjects tells a common prefix once, on the page where it belongs", moto="all of them on every page"
+    ),
+    "v1-prefixes-not-encoded": _fault(
+        "encoding-type=url encodes the common prefixes of ListObjects", moto="only the keys are"
+    ),
     "delimiter-is-slash": _fault("any delimiter will do", rclone="whatever is asked, it is /"),
     # --- multipart uploads
     "first-complete-etag-empty": _fault(

@@ -33,7 +33,7 @@ from .configuration import (
 from .copies import CopiedObject, CopiedPart, parse_copied_object, parse_copied_part
 from .deletes import Deletions, ObjectIdentifier, is_carried, parse_deletions, write_deletes
 from .errors import ErrorDocument, parse_error
-from .lists import ListedPage, ListedVersions, parse_listed_objects, parse_listed_versions
+from .lists import ListedPage, ListedVersions, parse_listed_objects, parse_listed_versions, parse_marked_objects
 from .multipart import (
     ListedParts,
     ListedUploads,
@@ -77,6 +77,7 @@ __all__ = (
     "parse_listed_parts",
     "parse_listed_versions",
     "parse_location",
+    "parse_marked_objects",
     "parse_multipart_uploads",
     "parse_ownership",
     "parse_policy",

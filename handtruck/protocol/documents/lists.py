@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedPage:
-    """One answer of ListObjectsV2 and the token of the next (None: this was the last)."""
+    """One answer of ListObjectsV2 and the token of the next (None: this was the last); of ListObjects, the marker."""
 
     page: ObjectPage
     token: str | None
@@ -41,18 +41,57 @@ def parse_listed_objects(body: bytes) -> ListedPage:
 
     Keys are decoded where the answer says that they are url-encoded (``+`` is a space then), the token never is.
     """
+    root, decode, rows, texts = _taken(body)
+    token = root.findtext("NextContinuationToken") or None
+    if token is None and root.findtext("IsTruncated") == "true":
+        raise InvalidResponse("the listing says that it goes on, but gives no continuation token")
+    return ListedPage(page=ObjectPage(_objects(rows, decode), map(decode, texts)), token=token)
+
+
+def parse_marked_objects(body: bytes) -> ListedPage:
+    """One page of ListObjects, the first version; the token is the marker of the next page, decoded.
+
+    S3 tells the marker only where there is a delimiter; else it is the last key. It is a key, or a common prefix.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjects.html
+    """
+    root, decode, rows, texts = _taken(body)
+    page = ObjectPage(_objects(rows, decode), map(decode, texts))
+    if root.findtext("IsTruncated") != "true":
+        return ListedPage(page=page, token=None)
+    spelled = [(row[0], one.key) for row, one in zip(rows, page, strict=True)]
+    spelled += zip(texts, page.common_prefixes, strict=True)
+    marker = root.findtext("NextMarker") or ""
+    if not marker and spelled:
+        return ListedPage(page=page, token=max((name for _, name in spelled), key=_in_order))
+    if not marker:
+        raise InvalidResponse("the listing says that it goes on, but nothing tells where")
+    return ListedPage(page=page, token=_meant(marker, spelled) or decode(marker))
+
+
+def _in_order(name: str) -> bytes:
+    """What S3 sorts keys by."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _meant(marker: str, spelled: Iterable[tuple[str, str]]) -> str | None:
+    """Which of a page's names a marker is; servers that encode the keys may send it as it is."""
+    for text, name in spelled:
+        if marker in (text, name) or (MASK in marker and marker == _as_masked(name)):
+            return name
+    return None
+
+
+def _taken(body: bytes) -> tuple[ET.Element, Callable[[str], str], list[Row], list[str]]:
+    """A page taken apart: what is not objects; what decodes; objects and prefixes as they are spelled."""
     taken = take_contents(body)
     root, masked = expect_masked(taken.rest.encode() if taken else body, "ListBucketResult")
     if taken and not (len(found := root.findall("Contents")) == 1 and is_marker(found[0])):
         # They stand somewhere else, and mean something else.
         taken, (root, masked) = None, expect_masked(body, "ListBucketResult")
-    decode = decoder_of(root, masked)
-    token = root.findtext("NextContinuationToken") or None
-    if token is None and root.findtext("IsTruncated") == "true":
-        raise InvalidResponse("the listing says that it goes on, but gives no continuation token")
     rows = taken.rows if taken else [_row(element) for element in root.iterfind("Contents")]
-    prefixes = (decode(prefix.findtext("Prefix") or "") for prefix in root.iterfind("CommonPrefixes"))
-    return ListedPage(page=ObjectPage(_objects(rows, decode), prefixes), token=token)
+    texts = [prefix.findtext("Prefix") or "" for prefix in root.iterfind("CommonPrefixes")]
+    return root, decoder_of(root, masked), rows, texts
 
 
 def _row(element: ET.Element) -> Row:

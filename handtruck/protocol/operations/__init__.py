@@ -37,8 +37,8 @@ from .copies import (
     sort_options,
     upload_part_copy,
 )
-from .deletes import MOST_DELETES, delete_object, delete_objects
-from .lists import list_object_versions, list_objects_v2
+from .deletes import delete_object, delete_objects
+from .lists import list_object_versions, list_objects, list_objects_v2
 from .multipart import (
     abort_multipart_upload,
     complete_multipart_upload,
@@ -53,7 +53,6 @@ from .sessions import create_session
 __all__ = (
     "CONDITIONAL",
     "KINDS",
-    "MOST_DELETES",
     "Copied",
     "CopyOptions",
     "CopySource",
@@ -86,6 +85,7 @@ __all__ = (
     "list_buckets",
     "list_multipart_uploads",
     "list_object_versions",
+    "list_objects",
     "list_objects_v2",
     "list_parts",
     "new_bucket_headers",

@@ -6,10 +6,11 @@ import zlib
 from base64 import b64encode
 from collections import Counter
 from hashlib import md5
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...models import DeletedObject, NotDeleted
 from .. import documents
+from ..prefixes import add
 from .base import Headers, Operation, is_conditional
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from ..address import Location
     from ..answers import Answer
     from ..documents import Deletions, ObjectIdentifier
-
-MOST_DELETES: Final = 1000
-"""Objects that one request may name."""
 
 T = TypeVar("T", DeletedObject, NotDeleted)
 
@@ -33,7 +31,7 @@ def delete_objects(
     Idempotent: what is deleted can be deleted again (a bucket with versions may get a second marker, which hides no
     more than the first). AWS wants a checksum of the body, many other servers its MD5: both are sent.
     """
-    content = documents.write_deletes(names, quiet=quiet)
+    content = documents.write_deletes([(add(bucket.prefix, key), version) for key, version in names], quiet=quiet)
     digest = md5(content, usedforsecurity=False).digest()
     crc32 = zlib.crc32(content).to_bytes(4, "big")
     return Operation(
@@ -49,7 +47,7 @@ def delete_objects(
         ),
         content=content,
         error_in_200=True,
-        parse=lambda answer: _settle(names, documents.parse_deletions(answer.body), quiet=quiet),
+        parse=lambda answer: _settle(names, documents.parse_deletions(answer.body), prefix=bucket.prefix, quiet=quiet),
     )
 
 
@@ -60,7 +58,7 @@ def delete_object(location: Location, version_id: str | None = None, headers: He
         marker = answer.headers.get("x-amz-delete-marker") == "true"
         said = answer.headers.get("x-amz-version-id") or None
         return DeletedObject(
-            key=location.key,
+            key=location.name,
             version_id=version_id,
             delete_marker=marker,
             delete_marker_version_id=said if marker else None,
@@ -77,7 +75,7 @@ def delete_object(location: Location, version_id: str | None = None, headers: He
     )
 
 
-def _settle(names: Sequence[ObjectIdentifier], said: Deletions, *, quiet: bool) -> Deletions:
+def _settle(names: Sequence[ObjectIdentifier], said: Deletions, *, prefix: str = "", quiet: bool) -> Deletions:
     """What became of each that was asked for: an error goes before a success, and silence is an error, too.
 
     To a quiet request silence is the success.
@@ -88,8 +86,8 @@ def _settle(names: Sequence[ObjectIdentifier], said: Deletions, *, quiet: bool) 
     left: list[NotDeleted] = []
     for key, version_id in names:
         alone = times[key] == 1
-        error = _look_up(errors, key, version_id, alone=alone)
-        success = _look_up(deleted, key, version_id, alone=alone)
+        error = _look_up(errors, add(prefix, key), version_id, alone=alone)
+        success = _look_up(deleted, add(prefix, key), version_id, alone=alone)
         if error is not None:
             left.append(NotDeleted(key=key, version_id=version_id, code=error.code, message=error.message))
         elif success is not None or quiet:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidResponse
 from .. import documents
 from ..checksums import TYPE_HEADER, value_header
+from ..prefixes import add, named
 from .base import Headers, Operation, is_conditional
 
 if TYPE_CHECKING:
@@ -112,14 +114,24 @@ def list_multipart_uploads(bucket: Location, query: Query, headers: Headers = ()
     """One page of a bucket's unfinished uploads.
 
     With ``encoding-type=url`` in the query their keys are decoded, whether or not the answer says that they are
-    encoded.
+    encoded. Keys are called by their names below the bucket's prefix, and others are left out, but not in markers: not
+    all servers look at the prefix.
     """
     encoded = ("encoding-type", "url") in query
+    begin = next((value for name, value in query if name == "prefix"), None) or ""
+    others = tuple(pair for pair in query if pair[0] != "prefix")
+
+    def parse(answer: Answer) -> documents.ListedUploads:
+        listed = documents.parse_multipart_uploads(answer.body, encoded=encoded)
+        ours = [named(bucket.prefix, one) for one in listed.uploads if one.key.startswith(bucket.prefix)]
+        return replace(listed, uploads=tuple(ours))
+
+    whole = add(bucket.prefix, begin)
     return Operation(
         name="ListMultipartUploads",
         method="GET",
         location=bucket,
-        query=(("uploads", None), *query),
+        query=(("uploads", None), *others, *((("prefix", whole),) if whole else ())),
         headers=headers,
-        parse=lambda answer: documents.parse_multipart_uploads(answer.body, encoded=encoded),
+        parse=parse,
     )

@@ -59,7 +59,7 @@ def stat_object(location: Location, headers: Headers = (), query: Query = ()) ->
         location=location,
         query=query,
         headers=headers,
-        parse=lambda answer: object_info(location.key, answer.headers),
+        parse=lambda answer: object_info(location.name, answer.headers),
     )
 
 
