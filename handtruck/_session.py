@@ -94,6 +94,8 @@ class Session:
     threads: anyio.CapacityLimiter = field(init=False)
     _finding: LoopLocks = field(default_factory=LoopLocks)
     _sessions: dict[str, SessionKeys] = field(default_factory=dict)
+    _quirks: Quirks = field(init=False)
+    _looked_at: Endpoint | None = None
 
     def __post_init__(self) -> None:
         self.places = Places(self.max_connections)
@@ -102,7 +104,9 @@ class Session:
     @property
     def quirks(self) -> Quirks:
         """What the server does otherwise than S3, as far as is known."""
-        return self.chosen or quirks_at(self.endpoint)
+        if self._looked_at is not self.endpoint:  # which the settings may have found since
+            self._quirks, self._looked_at = self.chosen or quirks_at(self.endpoint), self.endpoint
+        return self._quirks
 
     async def respond(
         self, operation: Operation[object], *, body: Body = NO_BODY, options: Options = PLAIN
@@ -281,7 +285,8 @@ class Session:
         return route_of(self.endpoint, location, self._region(location.bucket, keys), operation, learned=learned)
 
     def _region(self, bucket: str | None, keys: Credentials | None) -> str:
-        known = self.learned.regions.get(bucket) or self.region or self.endpoint.region or self.quirks.region
+        learned = self.learned.regions.get(bucket) if self.learned.regions else None
+        known = learned or self.region or self.endpoint.region or self.quirks.region
         return known or (keys.region if keys else None) or DEFAULT_REGION
 
     async def _corrected(self, error: HandtruckError, attempt: Attempt[T], corrections: Corrections) -> bool:

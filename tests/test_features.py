@@ -1,4 +1,4 @@
-"""docs/features.md names methods and tests that exist."""
+"""docs/features.md names methods and tests that exist, and docs/identity.md and docs/quirks.md tests."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ def test_methods_and_tests_exist(row: list[str]) -> None:
     path, _, function = row[2].strip("`").partition("::")
     source = (TESTS / path).read_text()
     assert f"def {function}(" in source if function else "def test_" in source
+
+
+@pytest.mark.parametrize("page", ["identity.md", "quirks.md"])
+def test_tests_that_pages_name_exist(page: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (TESTS.parent / "docs" / page).read_text())
+    assert page != "identity.md" or len(named) > 10
+    for path, function in named:
+        source = (TESTS.parent / path).read_text()
+        assert (f"def {function}(" if function else "def test_") in source, (path, function)
 
 
 def test_every_operation_is_in_the_table() -> None:

@@ -147,7 +147,7 @@ async def test_the_token_is_not_left_in_the_request() -> None:
 
 
 async def test_keys_in_the_url_and_a_source_contradict_each_other() -> None:
-    with pytest.raises(UsageError, match="either credentials="):
+    with pytest.raises(UsageError, match="one of credentials="):
         S3Client("http://a:b@localhost", credentials=StaticCredentials("c", "d"))
 
 

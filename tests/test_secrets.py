@@ -319,7 +319,7 @@ async def test_mutation_secrets_show(
 
 
 async def test_mutation_frames_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transport.senders.forget_locals", lambda *_: None)
+    monkeypatch.setattr("handtruck.transport.senders.forget_frames", lambda *_: None)
     with pytest.raises(GOES_RED):
         await check_frames_of_others()
 

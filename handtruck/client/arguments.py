@@ -12,7 +12,7 @@ import httpx
 from ..errors import UsageError
 from ..models.identity import Secret
 from ..protocol.checksums import is_payload_hash
-from ..transport.senders import SECRET_HEADERS
+from ..transport.redaction import SECRET_HEADERS
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -9,7 +9,8 @@ from .._attempt import Options
 from ..errors import UsageError
 from ..protocol import operations, options
 from ..protocol.address import Location, encode_path
-from ..transfer.copy import CopyPlan, copy_object
+from ..transfer.copy import copy_object
+from ..transfer.copy_plan import CopyPlan
 from . import arguments
 from .base import Family
 from .transfers import DEFAULT_WORKERS

@@ -138,7 +138,8 @@ class DeleteMethods(Family):
         Raises:
             UsageError: the prefix is empty and nobody said ``whole_bucket``, or the other way round; or there is no
                 bucket.
-            S3Error, ConnectionFailed, InvalidResponse: a request failed as a whole.
+            S3Error, ConnectionFailed, InvalidResponse: a request failed as a whole; InvalidResponse also where the
+                listing tells of keys that do not begin so (of a server that ignores prefixes), which are not deleted.
             Exception: whatever ``on_batch`` raises.
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/delete-multiple-objects.html
@@ -152,7 +153,7 @@ class DeleteMethods(Family):
         query = pages_query(prefix=begin, encoding_type=encoding_type)
         kind = VersionPages if versions else ObjectPages
         pages = kind(self._session, plan.bucket, query, names_of.common_headers(_common(options)))
-        return await delete_listed(self._session, plan, pages)
+        return await delete_listed(self._session, plan, pages, begin)
 
     def _plan(
         self,

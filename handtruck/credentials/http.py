@@ -21,7 +21,8 @@ from ..models.identity import Secret
 from ..protocol.checksums import UNSIGNED_PAYLOAD
 from ..protocol.signing import Signature
 from ..transport import Transport
-from ..transport.senders import DirectSender, Draft, OwnSender, forget_locals
+from ..transport.redaction import forget_frames
+from ..transport.senders import DirectSender, Draft, OwnSender
 from .whole import SecretBytes
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def ask(
         with anyio.fail_after(timeout):
             status, answer = await _exchange(method, httpx.URL(url), sent, body, through_proxy=through_proxy)
     except BaseException as error:
-        forget_locals(error, handled)  # they hold the headers and the body
+        forget_frames(error, handled)  # they hold the headers and the body
         if (ours := _ours_for(error, service, what)) is None:
             raise
         raise ours from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedObject:
-    """One that S3 says is deleted; that it was there before, S3 does not say.
+    """One that S3 says is deleted, or not there; that it was there before, S3 does not say.
 
     Attributes:
         key: the whole key; of a client of a prefix (``s3://bucket/prefix``), what follows that.

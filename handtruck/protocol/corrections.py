@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..errors import HandtruckError, S3Error
+from .fields import time_said
 from .regions import parse_aws_host
 from .retry import EXPIRED_CODES
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..models import Credentials
 
 _ELSEWHERE_CODES: Final = frozenset(
@@ -116,21 +118,8 @@ def skew_in(error: HandtruckError, method: str, now: datetime) -> timedelta | No
     told = error.code == "RequestTimeTooSkewed"
     if not told and not (method == "HEAD" and error.status == 403):
         return None
-    there = _date(error.details.get("ServerTime")) or _date(error.headers.get("date"))
+    there = time_said(error.details.get("ServerTime")) or time_said(error.headers.get("date"))
     if there is None:
         return None
     off = there - now
     return off if told or abs(off) > TOLERATED else None
-
-
-def _date(text: str | None) -> datetime | None:
-    """A time as XML has it, or HTTP (RFC 9110, 5.6.7)."""
-    if not text:
-        return None
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            found = parse(text)
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, TypeError, OverflowError):
-            continue
-    return None

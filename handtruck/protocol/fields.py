@@ -10,7 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import md5
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -79,6 +79,19 @@ def http_date(name: str, time: object) -> str:
         UsageError: it is none, or has no time zone.
     """
     return format_datetime(_in_utc(name, time), usegmt=True)
+
+
+def time_said(text: str | None) -> datetime | None:
+    """A point in time that a server has written, as HTTP does or as XML; None where that cannot be read."""
+    if not text:
+        return None
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = parse(text)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
 
 
 def iso_date(name: str, time: object) -> str:

@@ -21,14 +21,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from .._attempt import PLAIN, Options
 from .._tasks import isolated
-from ..errors import HandtruckError, InvalidResponse, NotModified, PreconditionFailed, S3Error, UsageError
+from ..errors import HandtruckError, InvalidResponse, NotModified, PreconditionFailed, S3Error
 from ..models import CopyResult
 from ..protocol import operations
 from ..protocol.checksums import asked_algorithm, same_etag
 from ..protocol.operations import subresources
-from ..protocol.parts import MAX_PART_SIZE, MIB, check_part_size, fitting_part_size, plan_parts
+from ..protocol.parts import MAX_PART_SIZE, MIB, fitting_part_size, plan_parts
 from .multipart import MultipartUpload
 from .progress import Meter
 from .workers import run_workers
@@ -39,10 +38,9 @@ if TYPE_CHECKING:
     import httpx
 
     from .._session import Session
-    from ..protocol.address import Location
-    from ..protocol.operations import Copied, CopySource, CopyTarget, FoundSource, Operation
+    from ..protocol.operations import Copied, FoundSource, Operation
     from ..protocol.parts import Part
-    from ..protocol.quirks import Quirks
+    from .copy_plan import CopyPlan
     from .progress import ProgressCallback
 
 T = TypeVar("T")
@@ -51,66 +49,6 @@ COPY_PART_SIZE: Final = 128 * MIB
 """Of what is too large for one request. No byte passes us, so parts cost no memory, and fewer of them less money."""
 
 _TOO_LARGE: Final = frozenset({400, 413})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyPlan:
-    """What the caller asked for.
-
-    Attributes:
-        part_size: bytes; what is longer is copied in parts. None: only what one request cannot copy is.
-        workers: parts being copied at once.
-        tries: attempts for each request.
-        look: the source must be looked at, though the copy itself does not need it.
-    """
-
-    source: CopySource
-    location: Location
-    target: CopyTarget
-    part_size: int | None
-    workers: int
-    tries: int
-    look: bool
-    options: Options = PLAIN
-
-    @property
-    def onto_itself(self) -> bool:
-        """Source and target are one object."""
-        source, target = self.source, self.location
-        if source.location is not None and source.location.path == target.path:
-            return True
-        return (source.bucket, source.key) == (target.bucket, target.key)
-
-    @property
-    def looks(self) -> bool:
-        """The source is looked at before anything else."""
-        said = self.source.conditional or operations.is_conditional(self.target.headers)
-        return self.look or said or self.part_size is not None or self.target.mends
-
-    def check(self, quirks: Quirks) -> None:
-        """Refuse nonsense before anything is sent; ``quirks`` are the server's.
-
-        Raises:
-            UsageError.
-        """
-        if self.part_size is not None:
-            check_part_size(self.part_size, quirks)
-            if not quirks.part_copies:
-                raise UsageError("part_size= is given, and this server cannot copy in parts: leave it out")
-        if self.workers < 1:
-            raise UsageError(f"workers_count must be at least 1, not {self.workers}")
-        self.target.check()
-        operations.sort_upload_headers(self.target.headers)
-        if self.onto_itself and self.source.version_id is None and not self.target.changes:
-            raise UsageError(
-                f"{self.source} would be copied onto itself, which S3 refuses unless something changes: "
-                "its metadata, content type and the like, storage class, encryption or website redirect"
-            )
-        if self.looks and self.source.location is None:
-            raise UsageError(
-                f"{self.source} must be looked at first, and this endpoint is that of another bucket alone: "
-                "use a client whose URL names no bucket"
-            )
 
 
 async def copy_object(
@@ -193,8 +131,9 @@ class Copy:
             found = await self._perform(operations.find_source(source))
         except NotModified as error:
             raise self._unfit("it is as the condition says that it must not be") from error
-        if source.if_match is not None and not same_etag(source.if_match, found.etag):
-            raise self._unfit(f"its ETag is {found.etag}, not {source.if_match}")  # a server that ignores conditions
+        why = source.unmet(found)
+        if why is not None:
+            raise self._unfit(why)
         return found
 
     async def still_there(self) -> None:
@@ -370,6 +309,7 @@ class _Parts:
                 await self.copy.still_there()
             done = (await upload.complete(self.found.size)).result
         except BaseException as error:
+            self.copy.written = upload.completed is not None
             await upload.undo(error)
             raise
         self.copy.written = True

@@ -25,10 +25,11 @@ from anyio.lowlevel import checkpoint
 
 from .._attempt import GRACE
 from .._tasks import in_thread, isolated
-from ..errors import NotFound, S3Error, Throttled
-from ..models import DeleteResult, NotDeleted, ObjectVersion
+from ..errors import InvalidResponse, NotFound, S3Error, Throttled
+from ..models import DeletedObject, DeleteResult, NotDeleted, ObjectVersion
 from ..protocol import operations
 from ..protocol.documents import Deletions, is_carried
+from ..protocol.operations import is_gone
 from ..protocol.quirks import MOST_DELETES
 from ..protocol.retry import EXPIRED_CODES, Outcome, Retries, classify
 from .workers import Closing, run_workers
@@ -85,10 +86,14 @@ async def delete_named(session: Session, plan: DeletePlan, names: object, identi
 
 
 async def delete_listed(
-    session: Session, plan: DeletePlan, pages: AsyncIterable[ObjectPage] | AsyncIterable[VersionPage]
+    session: Session, plan: DeletePlan, pages: AsyncIterable[ObjectPage] | AsyncIterable[VersionPage], prefix: str
 ) -> DeleteResult:
-    """Delete what a listing tells, while it goes on."""
-    return await _Deletes(session, plan).run(lambda: _listed(pages))
+    """Delete what a listing of what is below a prefix tells, while it goes on.
+
+    Raises:
+        InvalidResponse: it tells of something else, which stays, as do all that it told together with that.
+    """
+    return await _Deletes(session, plan).run(lambda: _listed(pages, prefix))
 
 
 # -- Names, some at a time
@@ -134,11 +139,14 @@ async def _close(iterator: Iterator[object], thread: anyio.CapacityLimiter) -> N
 
 
 async def _listed(
-    pages: AsyncIterable[ObjectPage] | AsyncIterable[VersionPage],
+    pages: AsyncIterable[ObjectPage] | AsyncIterable[VersionPage], prefix: str
 ) -> AsyncGenerator[list[ObjectIdentifier], None]:
     """What a listing tells, a page late: where the next page begins is looked up among what must still be there."""
     before: list[ObjectIdentifier] = []
     async for page in pages:
+        stray = next((one.key for one in page if not one.key.startswith(prefix)), None)
+        if stray is not None:  # a server that takes no notice of the prefix would have us delete the whole bucket
+            raise InvalidResponse(f"{stray!r} is listed below the prefix {prefix!r}, and was not deleted")
         yield before
         before = [(one.key, one.version_id if isinstance(one, ObjectVersion) else None) for one in page]
     yield before
@@ -211,11 +219,11 @@ class _Deletes:
                 operations.delete_objects(plan.bucket, names, plan.headers, quiet=plan.quiet)
             )
             retries.attempt += 1
-            passing = [error for error in said.errors if classify(400, error.code) is Outcome.REFUSED]
+            passing = [error for error in said.errors if _passes(error)]
             wait = retries.again(Outcome.REFUSED, random=self.session.random()) if passing else None
             if wait is None:
                 break
-            final = [error for error in said.errors if error not in passing]
+            final = [error for error in said.errors if not _passes(error)]
             self._told(Deletions(deleted=said.deleted, errors=tuple(final)))
             names = [(error.key, error.version_id) for error in passing]
             await anyio.sleep(wait)
@@ -231,6 +239,8 @@ class _Deletes:
         except S3Error as error:
             if _concerns_all(error):
                 raise
+            if is_gone(error.code):
+                return Deletions(deleted=(DeletedObject(key=key, version_id=version_id),))
             failed = NotDeleted(key=key, version_id=version_id, code=error.code, message=error.message or str(error))
             return Deletions(errors=(failed,))
         return Deletions(deleted=(deleted,))
@@ -242,6 +252,10 @@ class _Deletes:
             self.kept.append(said if self.plan.keep else Deletions(errors=said.errors))
         if self.plan.on_batch is not None:
             self.plan.on_batch(DeleteResult(count=len(said.deleted), deleted=said.deleted, errors=said.errors))
+
+
+def _passes(error: NotDeleted) -> bool:
+    return classify(400, error.code) is Outcome.REFUSED
 
 
 def _concerns_all(error: S3Error) -> bool:

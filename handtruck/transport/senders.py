@@ -7,7 +7,6 @@ One sender drives our own :class:`~handtruck.Transport`, with no client in front
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
@@ -20,13 +19,12 @@ import httpx
 from .._body import NO_BODY
 from .._tasks import LoopLocks, in_thread, isolated, settled
 from ..errors import UsageError
-from ..protocol.express import SESSION_HEADER
-from ..protocol.signing import TOKEN_HEADER
 from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, NO_TRACE, Transport
 from .exchange import Call
 from .foreign import library_of
 from .heads import says_close, write_head
 from .pool import Origin, origin_of
+from .redaction import HIDDEN, SECRET_HEADERS, TOKEN_HEADERS, forget_frames
 from .values import DirectResponse
 
 if TYPE_CHECKING:
@@ -40,18 +38,6 @@ if TYPE_CHECKING:
 _CLOSING: Final = 5.0
 CLOSED: Final = "this S3Client is closed"
 _USER_AGENT: Final = "handtruck"
-_HIDDEN: Final = "[secure]"
-SECRET_HEADERS: Final = frozenset(
-    {
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-copy-source-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-context",
-    }
-)
-"""Headers with a key of the caller's (SSE-C): the server's business, as the session token is."""
-
-_TOKENS: Final = frozenset({TOKEN_HEADER, SESSION_HEADER})
-
 _USUAL: Final = (("Accept", "*/*"), ("User-Agent", _USER_AGENT))
 
 
@@ -181,11 +167,11 @@ class _Direct:
             idempotent=draft.idempotent,
             last=says_close(draft.headers),
         )
-        if not _TOKENS.isdisjoint(signature):
-            shown = {name: _HIDDEN if name in _TOKENS else value for name, value in signature.items()}
+        if not TOKEN_HEADERS.isdisjoint(signature):
+            shown = {name: HIDDEN if name in TOKEN_HEADERS else value for name, value in signature.items()}
             headers = [*self._headers, *shown.items()]
         if self._keys:
-            headers = [(name, _HIDDEN if name.lower() in self._keys else value) for name, value in headers]
+            headers = [(name, HIDDEN if name.lower() in self._keys else value) for name, value in headers]
             draft.headers = []  # an answer keeps the draft
         begin = monotonic()
         arrival = await self._sender.perform(call)
@@ -257,12 +243,7 @@ class ClientSender:
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Hand it to the client."""
         self.check_open()  # it may have been closed since, while the request waited for its place
-        handled = sys.exception()
-        try:
-            return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
-        except BaseException as error:
-            forget_locals(error, handled)  # the client's frames hold the request's head
-            raise
+        return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
 
     def check_open(self) -> None:
         """Refuse what comes too late."""
@@ -295,12 +276,17 @@ class _ThroughClient:
         """See :class:`Prepared`."""
         request = self._request
         request.headers.update(signature)
+        secrets = [name for name in (*TOKEN_HEADERS, *SECRET_HEADERS) if name in request.headers]
+        handled = sys.exception() if secrets else None
         try:
             return await self._sender.send(request)
+        except BaseException as error:
+            if secrets:
+                forget_frames(error, handled)  # the client's hold the request's head
+            raise
         finally:
-            for name in _TOKENS.intersection(signature) | SECRET_HEADERS:
-                if name in request.headers:
-                    request.headers[name] = _HIDDEN
+            for name in secrets:
+                request.headers[name] = HIDDEN
 
     def bare(self) -> httpx.Request:
         """See :class:`Prepared`."""
@@ -309,17 +295,6 @@ class _ThroughClient:
     def forget_body(self) -> None:
         """See :class:`Prepared`."""
         self._request.stream = library_of(self._request).ByteStream(b"")
-
-
-def forget_locals(error: BaseException, handled: BaseException | None) -> None:
-    """Empty the frames that an exception came through, and those it stands for: tracebacks are printed with locals.
-
-    Those of ``handled``, the exception that was being handled before, are somebody else's.
-    """
-    seen: BaseException | None = error
-    while seen is not None and seen is not handled:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
 
 
 def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:

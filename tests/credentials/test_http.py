@@ -109,7 +109,7 @@ async def test_half_an_answer(answer: bytes) -> None:
 
 
 async def test_mutation_frames_that_keep_their_locals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "forget_locals", lambda *_: None)
+    monkeypatch.setattr(http, "forget_frames", lambda *_: None)
     with raw(b"") as url, pytest.raises(ConnectionFailed) as raised:
         await ask("GET", url, service="it", headers=HEADERS, content=SENT[1].encode(), timeout=10)
     assert leaks(raised.value, MARKERS), "whoever sends has the head in a local"

@@ -180,9 +180,46 @@ def test_what_head_tells() -> None:
         found(size=5, etag='"e"', last_modified="today", tags=2)
     )
     assert dict(what.described) == described
-    for wrong in ({}, {"content-length": "many"}, {"content-length": "5", "x-amz-missing-meta": "1"}):
+    assert not what.missing
+    assert parse_found(Answer(status=200, headers={"content-length": "5", "x-amz-missing-meta": "1"})).missing
+    for wrong in ({}, {"content-length": "many"}):
         with pytest.raises(InvalidResponse):
             parse_found(Answer(status=200, headers=wrong))
+
+
+WRITTEN: Final = "Sun, 22 Nov 2026 12:00:00 GMT"
+EARLIER, LATER = "Sun, 22 Nov 2026 11:59:59 GMT", "Sun, 22 Nov 2026 12:00:01 GMT"
+
+
+@pytest.mark.parametrize(
+    ("asked", "met"),
+    [
+        ({}, True),
+        ({"If-Match": '"e"'}, True),
+        ({"If-Match": '"f"'}, False),
+        ({"If-None-Match": '"e"'}, False),
+        ({"If-None-Match": '"f"'}, True),
+        ({"If-Unmodified-Since": WRITTEN}, True),
+        ({"If-Unmodified-Since": EARLIER}, False),
+        ({"If-Unmodified-Since": EARLIER, "If-Match": '"e"'}, True),
+        ({"If-Modified-Since": EARLIER}, True),
+        ({"If-Modified-Since": WRITTEN}, False),
+        ({"If-Modified-Since": LATER, "If-None-Match": '"f"'}, True),
+        ({"If-Modified-Since": "today"}, True),
+    ],
+    ids=str,
+)
+def test_conditions_that_a_server_takes_no_notice_of(asked: dict[str, str], met: bool) -> None:
+    """Found: only If-Match was looked at."""
+    said = source(asking=tuple(asked.items())).unmet(found(etag='"e"', last_modified=WRITTEN))
+    assert (said is None) is met
+
+
+def test_metadata_that_no_header_carries() -> None:
+    """It cannot be kept, but replaced. Found: it could not be copied at all."""
+    with pytest.raises(UsageError, match="say what it is to be, by metadata="):
+        target().in_parts(found(missing=True), {})
+    target(metadata={"a": "b"}).in_parts(found(missing=True), {})
 
 
 @pytest.mark.parametrize(

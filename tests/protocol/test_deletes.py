@@ -200,6 +200,30 @@ def test_one_version_does_not_answer_for_another() -> None:
     assert [one.version_id for one in settled([("k", "1")], row("Deleted", "k")).deleted] == ["1"]
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_an_error_that_names_no_version_is_that_of_each(quiet: bool) -> None:
+    """Found: to a quiet request it was passed over, and both were taken for deleted."""
+    said = settled([("k", "v1"), ("k", "v2")], row("Error", "k", Code="AccessDenied"), quiet=quiet)
+    assert [(error.version_id, error.code) for error in said.errors] == [("v1", "AccessDenied"), ("v2", "AccessDenied")]
+    assert said.deleted == ()
+
+
+def test_an_error_of_something_else_is_none_of_ours() -> None:
+    """Where silence is success it may be that of any of them."""
+    stranger = row("Error", "other", Code="AccessDenied")
+    with pytest.raises(InvalidResponse, match="not which of the objects"):
+        settled([("k", None)], stranger, quiet=True)
+    assert [error.key for error in settled([("k", None)], stranger).errors] == ["k"]
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion"])
+def test_what_is_not_there_is_deleted(code: str) -> None:
+    """S3 says so; servers that call it an error mean the same."""
+    said = settled([("k", None)], row("Error", "k", Code=code))
+    assert [one.key for one in said.deleted] == ["k"]
+    assert said.errors == ()
+
+
 def test_an_error_inside_a_200_is_no_success() -> None:
     operation = operations.delete_objects(BUCKET, [("k", None)], quiet=True)
     assert operation.error_in_200

@@ -103,12 +103,36 @@ def check_marker(keys: list[tuple[str, str]], spelling: str, *, version_said: bo
         (truncated("k+1", "v9"), ("k 1", "v9")),
         (truncated("somewhere+else", "v"), ("somewhere else", "v")),
         (truncated("somewhere+else", None), ("somewhere else", "")),
-        (truncated(None, "v"), ("a/b/", "v")),
+        (truncated(None, "v"), ("k 1", "v")),
     ],
 )
 def test_markers(marker: str, expected: tuple[str, str]) -> None:
     """A common prefix may be the last on a page; and a marker may be none of the page's names."""
     assert documents.parse_listed_versions(listing([("k 1", "v1")], ["a/b/"], url=True, more=marker)).next == expected
+
+
+def test_without_a_marker_the_next_page_begins_behind_the_greatest_key() -> None:
+    """Found: behind the last prefix, though versions come behind that, so that they came once more."""
+    rows = "<Version><Key>b</Key><VersionId>1</VersionId></Version><CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>"
+    body = f"<ListVersionsResult><IsTruncated>true</IsTruncated>{rows}</ListVersionsResult>"
+    assert documents.parse_listed_versions(body.encode()).next == ("b", "1")
+
+
+@pytest.mark.parametrize(
+    ("element", "prefixes"),
+    [
+        ("<CommonPrefixes/>", ()),
+        ("<CommonPrefixes><Prefix/></CommonPrefixes>", ()),
+        ("<CommonPrefixes><Prefix>a/</Prefix><Prefix>b/</Prefix></CommonPrefixes>", ("a/", "b/")),
+    ],
+)
+def test_prefixes_as_some_servers_write_them(element: str, prefixes: tuple[str, ...]) -> None:
+    """Found: an empty one was a prefix, which a walk went into for ever; of several in one element one was seen."""
+    for root, parse in (
+        ("ListVersionsResult", documents.parse_listed_versions),
+        ("ListBucketResult", documents.parse_listed_objects),
+    ):
+        assert parse(f"<{root}>{element}</{root}>".encode()).page.common_prefixes == prefixes
 
 
 def test_a_listing_that_goes_on_nowhere_is_refused() -> None:

@@ -68,7 +68,7 @@ async def test_the_token_is_nowhere(method: str) -> None:
 
 
 async def test_mutation_headers_as_they_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transport.senders._TOKENS", frozenset({"x-amz-another"}))
+    monkeypatch.setattr("handtruck.transport.senders.TOKEN_HEADERS", frozenset({"x-amz-another"}))
     with pytest.raises(GOES_RED):
         await check_the_token_is_nowhere(NOTHING, "GET")
 

@@ -21,7 +21,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from handtruck import DeleteResult, S3Client
-from handtruck.errors import ConnectionFailed, HandtruckError, S3Error
+from handtruck.errors import ConnectionFailed, HandtruckError, InvalidResponse, S3Error
 from handtruck.transfer import deletes
 from tests.transfer.checkpoints import InlineThreads, Trial, Way, run, swept
 from tests.transfer.listing_s3 import ListingS3
@@ -397,10 +397,61 @@ async def test_cancelled_anywhere(source: Source, way: Way, threads: InlineThrea
     assert points > 40
 
 
+class IgnoresPrefixes(ListingS3):
+    """Lists all that there is, whatever is asked."""
+
+    def _listed(self, query: dict[str, str]) -> list[str]:
+        return super()._listed({name: value for name, value in query.items() if name != "prefix"})
+
+
+class Finicky(ListingS3):
+    """To delete what is not there is an error to it, as to GCS."""
+
+    def _delete_object(self, call: Any) -> Any:
+        return super()._delete_object(call) if call.path in self.objects else self._error(404, "NoSuchKey")
+
+
+@asynccontextmanager
+async def client_of(s3: ListingS3) -> AsyncIterator[S3Client]:
+    async with httpx.AsyncClient(transport=s3, trust_env=False) as http:
+        yield S3Client("http://s3.test", http, access_key_id="k", secret_access_key="s", max_attempts=1)
+
+
+async def check_a_prefix_is_not_taken_for_the_bucket() -> None:
+    s3 = IgnoresPrefixes()
+    s3.fill("logs/1", "precious/1", "precious/2")
+    async with client_of(s3) as client:
+        with pytest.raises(InvalidResponse, match=r"'precious/1' is listed below the prefix 'logs/'"):
+            await client.delete_prefix("bucket", prefix="logs/")
+    assert set(s3.keys) >= {"precious/1", "precious/2"}
+
+
+@EITHER
+async def test_a_server_that_takes_no_notice_of_prefixes() -> None:
+    """Found: all of the bucket was deleted."""
+    await check_a_prefix_is_not_taken_for_the_bucket()
+
+
+@EITHER
+async def test_what_is_not_there_is_deleted() -> None:
+    """To S3 that is a success, and so it is where a server calls it an error; a key with a blank goes alone."""
+    async with client_of(Finicky()) as client:
+        result = await client.delete_objects([" x"], "bucket")
+    assert (result.count, result.errors) == (1, ())
+
+
+@EITHER
+async def test_mutation_what_is_listed_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = deletes._listed
+    monkeypatch.setattr(deletes, "_listed", lambda pages, _: right(pages, ""))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await check_a_prefix_is_not_taken_for_the_bucket()
+
+
 # -- The checks can fail -------------------------------------------------------------------------------------------
 
 
-async def _early(pages: Any) -> AsyncIterator[list[Any]]:
+async def _early(pages: Any, _: str) -> AsyncIterator[list[Any]]:
     async for page in pages:
         yield [(one.key, None) for one in page]
 

@@ -58,7 +58,7 @@ def write_deletes(names: Iterable[ObjectIdentifier], *, quiet: bool) -> bytes:
 
 
 def parse_deletions(body: bytes) -> Deletions:
-    """The answer to DeleteObjects. What it says of something without a key is not looked at."""
+    """The answer to DeleteObjects. A success without a key is none."""
     root = expect(body, "DeleteResult")
     deleted = (
         DeletedObject(
@@ -78,6 +78,4 @@ def parse_deletions(body: bytes) -> Deletions:
         )
         for element in root.iterfind("Error")
     )
-    return Deletions(
-        deleted=tuple(one for one in deleted if one.key), errors=tuple(error for error in errors if error.key)
-    )
+    return Deletions(deleted=tuple(one for one in deleted if one.key), errors=tuple(errors))

@@ -90,8 +90,12 @@ def _taken(body: bytes) -> tuple[ET.Element, Callable[[str], str], list[Row], li
         # They stand somewhere else, and mean something else.
         taken, (root, masked) = None, expect_masked(body, "ListBucketResult")
     rows = taken.rows if taken else [_row(element) for element in root.iterfind("Contents")]
-    texts = [prefix.findtext("Prefix") or "" for prefix in root.iterfind("CommonPrefixes")]
-    return root, decoder_of(root, masked), rows, texts
+    return root, decoder_of(root, masked), rows, _prefixes(root)
+
+
+def _prefixes(root: ET.Element) -> list[str]:
+    """One element for each, as S3 has it, or one for all; without any it may stand there empty."""
+    return [prefix.text for prefix in root.iterfind("CommonPrefixes/Prefix") if prefix.text]
 
 
 def _row(element: ET.Element) -> Row:
@@ -123,15 +127,17 @@ def parse_listed_versions(body: bytes) -> ListedVersions:
     decode = decoder_of(root, masked)
     found = [element for element in root if element.tag in ("Version", "DeleteMarker")]
     versions = [_version(element, decode) for element in found]
-    prefixes = [prefix.findtext("Prefix") or "" for prefix in root.iterfind("CommonPrefixes")]
+    prefixes = _prefixes(root)
     page = VersionPage(versions, map(decode, prefixes))
     if root.findtext("IsTruncated") != "true":
         return ListedVersions(page=page, next=None)
-    # As the page spells them, and what they are; the last first: that is where the next page mostly begins.
+    # As the page spells them, and what they are; the last key first: that is where the next page mostly begins.
     spelled = [
         (need(element, "Key"), one.key, one.version_id or "") for element, one in zip(found, versions, strict=True)
     ]
-    spelled += [(text, prefix, "") for text, prefix in zip(prefixes, page.common_prefixes, strict=True)]
+    folded = [(text, prefix, "") for text, prefix in zip(prefixes, page.common_prefixes, strict=True)]
+    behind = not (spelled and folded) or folded[-1][1] > spelled[-1][1]
+    spelled = [*spelled, *folded] if behind else [*folded, *spelled]
     return ListedVersions(page=page, next=_next_versions(root, spelled[::-1], decode))
 
 

@@ -37,7 +37,7 @@ from .copies import (
     sort_options,
     upload_part_copy,
 )
-from .deletes import delete_object, delete_objects
+from .deletes import delete_object, delete_objects, is_gone
 from .lists import list_object_versions, list_objects, list_objects_v2
 from .multipart import (
     abort_multipart_upload,
@@ -82,6 +82,7 @@ __all__ = (
     "head_bucket",
     "head_object",
     "is_conditional",
+    "is_gone",
     "list_buckets",
     "list_multipart_uploads",
     "list_object_versions",

@@ -23,6 +23,7 @@ from .. import documents
 from ..address import Location, encode_path
 from ..arns import is_arn, source_of
 from ..checksums import is_strong, same_etag
+from ..fields import time_said
 from ..options import WriteOptions, encode_tags
 from ..parts import range_header
 from .base import Headers, Operation, is_conditional
@@ -91,6 +92,7 @@ class FoundSource:
         version_id: of a version that never changes.
         tags: how many it has.
         described: the headers that describe it, metadata included.
+        missing: it has metadata that no header can carry.
     """
 
     size: int
@@ -99,6 +101,7 @@ class FoundSource:
     version_id: str | None
     tags: int
     described: Headers
+    missing: bool = False
 
     def is_as(self, other: FoundSource) -> bool:
         """Both are the same version of the object, as far as can be told."""
@@ -138,10 +141,22 @@ class CopySource:
         """The caller has conditions for it."""
         return any(name.lower() in _CONDITIONS for name, _ in self.asking)
 
-    @property
-    def if_match(self) -> str | None:
-        """The ETag that it must have, where the caller has said so."""
-        return next((value for name, value in self.asking if name.lower() == "if-match"), None)
+    def unmet(self, found: FoundSource) -> str | None:
+        """What stands against a condition of the caller's, at a server that has taken no notice of it; None: nothing.
+
+        That of an ETag goes before the one of a date that means the same (RFC 9110, 13.2.2).
+        """
+        asked = {name.lower(): value for name, value in self.asking}
+        match, unlike = asked.get("if-match"), asked.get("if-none-match")
+        if match is not None and not same_etag(match, found.etag):
+            return f"its ETag is {found.etag}, not {match}"
+        if unlike is not None and same_etag(unlike, found.etag):
+            return f"its ETag is {found.etag}"
+        written = time_said(found.last_modified)
+        before, after = time_said(asked.get("if-unmodified-since")), time_said(asked.get("if-modified-since"))
+        late = match is None and written is not None and before is not None and written > before
+        early = unlike is None and written is not None and after is not None and written <= after
+        return f"it was last modified on {found.last_modified}" if late or early else None
 
     @property
     def query(self) -> Query:
@@ -246,6 +261,8 @@ class CopyTarget:
         return (*headers, (_TAGS, encode_tags(tags))) if tags else headers
 
     def _kept(self, found: FoundSource) -> Headers:
+        if found.missing and not self.metadata:
+            raise UsageError("the source has metadata that no header can carry; say what it is to be, by metadata=")
         given = {name.lower() for name, _ in self.headers}
         kept = []
         for name, value in found.described:
@@ -291,8 +308,6 @@ def parse_found(answer: Answer) -> FoundSource:
     size, tags = told.get("content-length", ""), told.get("x-amz-tagging-count", "")
     if not (size.isascii() and size.isdigit()):
         raise InvalidResponse("the answer to HeadObject does not tell the object's size, and it is needed")
-    if told.get("x-amz-missing-meta", "0") != "0":
-        raise InvalidResponse("the object has metadata that no header can carry; say what it is to be, by metadata=")
     return FoundSource(
         size=int(size),
         etag=told.get("etag") or None,
@@ -300,6 +315,7 @@ def parse_found(answer: Answer) -> FoundSource:
         version_id=_immutable(told.get("x-amz-version-id")),
         tags=int(tags) if tags.isascii() and tags.isdigit() else 0,
         described=tuple((name.lower(), value) for name, value in told.items() if _describes(name)),
+        missing=told.get("x-amz-missing-meta", "0") != "0",
     )
 
 

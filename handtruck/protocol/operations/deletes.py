@@ -6,8 +6,9 @@ import zlib
 from base64 import b64encode
 from collections import Counter
 from hashlib import md5
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from ...errors import InvalidResponse
 from ...models import DeletedObject, NotDeleted
 from .. import documents
 from ..prefixes import add
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from ..documents import Deletions, ObjectIdentifier
 
 T = TypeVar("T", DeletedObject, NotDeleted)
+
+_GONE: Final = frozenset({"NoSuchKey", "NoSuchVersion"})
+
+
+def is_gone(code: str | None) -> bool:
+    """The error of a deletion says that there is nothing to delete. To S3 that is a success, but not to all servers."""
+    return code in _GONE
 
 
 def delete_objects(
@@ -78,25 +86,34 @@ def delete_object(location: Location, version_id: str | None = None, headers: He
 def _settle(names: Sequence[ObjectIdentifier], said: Deletions, *, prefix: str = "", quiet: bool) -> Deletions:
     """What became of each that was asked for: an error goes before a success, and silence is an error, too.
 
-    To a quiet request silence is the success.
+    To a quiet request silence is the success; so there no error may be passed over.
+
+    Raises:
+        InvalidResponse: there is one of something that was not asked for.
     """
-    times = Counter(key for key, _ in names)
+    times, asked = Counter(key for key, _ in names), set(names)
     deleted, errors = _by_name(said.deleted), _by_name(said.errors)
+    strangers = {id(error) for versions in errors.values() for error in versions.values()}
     gone: list[DeletedObject] = []
     left: list[NotDeleted] = []
     for key, version_id in names:
         alone = times[key] == 1
         error = _look_up(errors, add(prefix, key), version_id, alone=alone)
         success = _look_up(deleted, add(prefix, key), version_id, alone=alone)
-        if error is not None:
+        if error is None and success is None and (key, None) not in asked:
+            error = errors.get(add(prefix, key), {}).get(None)  # of this version, or of another one: it does not say
+        strangers.discard(id(error))
+        if error is not None and not is_gone(error.code):
             left.append(NotDeleted(key=key, version_id=version_id, code=error.code, message=error.message))
-        elif success is not None or quiet:
+        elif error is not None or success is not None or quiet:
             marker, made = (success.delete_marker, success.delete_marker_version_id) if success else (False, None)
             gone.append(
                 DeletedObject(key=key, version_id=version_id, delete_marker=marker, delete_marker_version_id=made)
             )
         else:
             left.append(NotDeleted(key=key, version_id=version_id, message="the answer does not say what became of it"))
+    if quiet and strangers:
+        raise InvalidResponse("the answer tells of an error, but not which of the objects it is about")
     return documents.Deletions(deleted=tuple(gone), errors=tuple(left))
 
 
