@@ -22,8 +22,8 @@ import httpx
 
 from benchmarks.endpoints import nginx
 from handtruck import S3Client, Transport
-from handtruck._body import NO_BODY
 from handtruck._attempt import Options
+from handtruck._body import NO_BODY
 from handtruck.protocol import operations
 from handtruck.transport.exchange import Call
 from handtruck.transport.pool import origin_of

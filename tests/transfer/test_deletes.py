@@ -400,7 +400,7 @@ async def test_cancelled_anywhere(source: Source, way: Way, threads: InlineThrea
 class IgnoresPrefixes(ListingS3):
     """Lists all that there is, whatever is asked."""
 
-    def _listed(self, query: dict[str, str]) -> list[str]:
+    def _listed(self, query: dict[str, str]) -> str:
         return super()._listed({name: value for name, value in query.items() if name != "prefix"})
 
 
