@@ -139,8 +139,8 @@ class S3Error(HandtruckError):
         self.operation = operation
         self.attempts = attempts
         self.retry_after = retry_after
-        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
-        self.details = {**(details or {})}
+        self.headers: dict[str, str] = {name.lower(): value for name, value in (headers or {}).items()}
+        self.details: dict[str, str] = {**(details or {})}
 
 
 class NotFound(S3Error):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-log = logging.getLogger("handtruck")
+log: logging.Logger = logging.getLogger("handtruck")
 
 
 def merge_credentials(*sources: AbstractCredentials) -> AbstractCredentials:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LARGEST_ANSWER: Final = 65536
 """Bytes; the keys of a role have some 1500."""
 
-log = logging.getLogger("handtruck")
+log: logging.Logger = logging.getLogger("handtruck")
 
 
 async def ask(

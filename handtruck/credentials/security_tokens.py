@@ -60,7 +60,7 @@ _PASSING: Final = _THROTTLED | {"IDPCommunicationError"}
 _REPEATING: Final = frozenset({"SignatureDoesNotMatch", "IncompleteSignature"})
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
 
-log = logging.getLogger("handtruck")
+log: logging.Logger = logging.getLogger("handtruck")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ _ACCOUNT: Final = re.compile(r"[0-9]{1,20}")
 _CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 _REFUSALS: Final[dict[int, type[S3Error]]] = {403: AccessDenied, 404: NotFound, 429: Throttled}
 
-log = logging.getLogger("handtruck")
+log: logging.Logger = logging.getLogger("handtruck")
 
 
 class SSOCredentials(RefreshingCredentials):
