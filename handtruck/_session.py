@@ -94,8 +94,8 @@ class Session:
     threads: anyio.CapacityLimiter = field(init=False)
     _finding: LoopLocks = field(default_factory=LoopLocks)
     _sessions: dict[str, SessionKeys] = field(default_factory=dict)
-    _quirks: Quirks = field(init=False)
-    _looked_at: Endpoint | None = None
+    _quirks: Quirks = field(init=False, repr=False)
+    _looked_at: Endpoint | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.places = Places(self.max_connections)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from handtruck import _session
+from handtruck import _attempt
 from handtruck.errors import AccessDenied
 from handtruck.protocol import address, signing
 from tests.conformance.support import listed
@@ -65,11 +65,11 @@ MUTATIONS: Final[dict[str, tuple[object, str, object]]] = {
     "the query is not sorted": (signing, "canonical_query", _unsorted),
     "its values are not encoded": (signing, "canonical_query", _unencoded),
     "its spaces become plus signs": (signing, "canonical_query", _plus_for_space),
-    "the key is encoded twice": (_session, "sign", _path(quote)),
-    "the key's tilde is encoded": (_session, "sign", _path(lambda path: path.replace("~", "%7E"))),
-    "the key is in lower-case hex": (_session, "sign", _path(lambda path: path.replace("%C3%BC", "%c3%bc"))),
+    "the key is encoded twice": (_attempt, "sign", _path(quote)),
+    "the key's tilde is encoded": (_attempt, "sign", _path(lambda path: path.replace("~", "%7E"))),
+    "the key is in lower-case hex": (_attempt, "sign", _path(lambda path: path.replace("%C3%BC", "%c3%bc"))),
     "the payload's hash is another": (
-        _session,
+        _attempt,
         "sign",
         lambda **facts: RIGHT_SIGN(**{**facts, "payload_hash": "0" * 64}) | {"x-amz-content-sha256": "1" * 64},
     ),
