@@ -92,8 +92,6 @@ class Pages(ABC, Generic[Page, Marker]):
 class ObjectPages(Pages["ObjectPage", str]):
     """Pages of objects, by the version of the call that the server knows."""
 
-    _doing = "ListObjects"
-
     async def _fetch(self, begin: str | None) -> tuple[ObjectPage, str | None]:
         if self._session.quirks.list_version == 1:
             query = self._asked(() if begin is None else (("marker", begin),))
@@ -101,6 +99,7 @@ class ObjectPages(Pages["ObjectPage", str]):
         else:
             query = self._asked(() if begin is None else (("continuation-token", begin),))
             operation = operations.list_objects_v2(self._bucket, query, self._headers)
+        self._doing = operation.name
         listed = await self._session.perform(operation)
         return listed.page, listed.token
 
