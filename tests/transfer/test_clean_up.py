@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 import handtruck
-from handtruck import _session
+from handtruck import _attempt
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import S3Error
 from handtruck.protocol import parts
@@ -159,7 +159,7 @@ async def one_upload(
 def outcome(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, first: str, *, source: Path | None = None, **arguments: Any
 ) -> Outcome:
-    for module in (_session, multipart, upload, sources, workers):
+    for module in (_attempt, multipart, upload, sources, workers):
         monkeypatch.setattr(module, "GRACE", 5.0 * loop.second)
     result = loop.run(partial(one_upload, first, loop.second, source, **arguments))
     assert isinstance(result, Outcome)
@@ -271,7 +271,7 @@ def _two_deadlines(patch: pytest.MonkeyPatch) -> None:
 
 
 def _answers_take_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_session, "ANSWER_SHARE", 1.0)
+    patch.setattr(_attempt, "ANSWER_SHARE", 1.0)
     patch.setattr(multipart, "ANSWER_SHARE", 1.0)
 
 

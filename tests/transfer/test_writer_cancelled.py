@@ -311,7 +311,7 @@ CANCELLED: Final = {"asyncio": Way.NATIVE, "trio": Way.TRIO}
             lambda patch: patch.setattr(MultipartUpload, "_abort", nothing), "open upload", id="the abort removed"
         ),
         pytest.param(
-            lambda patch: patch.setattr("handtruck._session.settled", at_once), "open upload", id="Create cut off"
+            lambda patch: patch.setattr("handtruck._attempt.settled", at_once), "open upload", id="Create cut off"
         ),
     ],
 )
