@@ -91,7 +91,7 @@ class CopyMethods(Family):
         Raises:
             UsageError: an argument is wrong; or an object would be copied onto itself and nothing changed, which S3
                 refuses; or something of the source is to be kept that cannot be sent again (metadata that is not
-                ASCII).
+                ASCII, or that no header can carry).
             NotFound: there is no such source, or no such bucket.
             PreconditionFailed: a condition does not hold, or the source was replaced while it was copied; a note says
                 so if the copy was written all the same.
