@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from .._tasks import LoopLocks
 from ..errors import UsageError
@@ -13,6 +14,8 @@ from ..models import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+E = TypeVar("E", bound=Exception)
 
 SECRET_VARIABLES: Final = (
     "AWS_SECRET_ACCESS_KEY",
@@ -118,6 +121,14 @@ def _unfound(value: object) -> object:
 def no_credentials(source: AbstractCredentials) -> UsageError:
     """The error to raise when ``source`` had no whole credential: it says where was looked, and why in vain."""
     return UsageError(f"no credentials: tried {source.tried}")
+
+
+def afresh(error: E) -> E:
+    """The same error, without its traceback; its notes are its own, for whoever is told may add to them."""
+    again = copy(error)
+    if notes := getattr(error, "__notes__", None):
+        again.__notes__ = list(notes)
+    return again
 
 
 def is_rejected(known: Credentials, rejected: Credentials | None) -> bool:

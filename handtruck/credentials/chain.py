@@ -10,7 +10,7 @@ from .._tasks import LoopLocks
 from ..errors import HandtruckError, UsageError
 from ..models import Credentials
 from ..models.identity import Secret
-from .base import AbstractCredentials, environment
+from .base import AbstractCredentials, afresh, environment
 from .container import ContainerCredentials
 from .files import AUTO
 from .metadata import MetadataCredentials
@@ -95,7 +95,7 @@ def collect_credentials(
     ]
     if url is not None:
         sources.append(URLCredentials(url))
-    if profile is None:
+    if not profile:
         sources.append(EnvironmentCredentials(environ=environ))
     named = profile or AUTO
     sources += [
@@ -179,7 +179,7 @@ class RegionSettings:
 class ChainedCredentials(AbstractCredentials):
     """The first of several sources that has a whole credential; asked again, alone, once it is known.
 
-    One search at a time on each event loop, however many ask.
+    One search at a time on each event loop, however many ask; all who wait for one that fails are told of that.
 
     Args:
         sources: in order.
@@ -200,6 +200,7 @@ class ChainedCredentials(AbstractCredentials):
         self._winner: tuple[AbstractCredentials, str | None] | None = None
         self._given: tuple[Credentials, Credentials] | None = None
         self._nothing: Credentials | None = None
+        self._failed: HandtruckError | None = None
         self._record: tuple[Tried, ...] = ()
 
     def __getstate__(self) -> dict[str, object]:
@@ -222,12 +223,15 @@ class ChainedCredentials(AbstractCredentials):
                 return given[1]  # as for nearly every request
             if again.complete:
                 return self._in_region(again, winner[1])
-        before = self._record
+        before, failed = self._record, self._failed
         async with self._locks.here():
             if self._record is not before:  # somebody else has searched meanwhile
                 found = await self._from_winner(rejected) or self._nothing
                 if found is not None:
                     return found
+            latest = self._failed
+            if latest is not None and latest is not failed:
+                raise afresh(latest)  # whoever waited for a search that failed does not begin another
             return await self._search(rejected)
 
     @property
@@ -259,7 +263,7 @@ class ChainedCredentials(AbstractCredentials):
         return self._given[1]
 
     async def _search(self, rejected: Credentials | None) -> Credentials:
-        self._winner, self._nothing, self._record = None, None, ()
+        self._winner, self._nothing, self._failed, self._record = None, None, None, ()
         region = self._region or (self._settings.in_environment() if self._settings else None)
         tried: list[Tried] = []
         for place, source in enumerate(self._sources):
@@ -269,6 +273,7 @@ class ChainedCredentials(AbstractCredentials):
                 if tried:
                     error.add_note(f"keys were looked for before that: {_told(tried)}")
                 self._tell([*tried, Tried(source.where, str(error))])
+                self._failed = afresh(error)
                 raise
             region = region or found.region
             tried.append(Tried(source.where, "" if found.complete else source.reason))

@@ -42,7 +42,8 @@ class MetadataCredentials(RefreshingCredentials):
       answers
     * ``AWS_EC2_METADATA_V1_DISABLED`` (``ec2_metadata_v1_disabled``): ``true`` holds against ``allow_v1``, too
 
-    With ``AWS_EC2_METADATA_DISABLED=true`` nothing is asked, unless there is an ``endpoint`` here.
+    With ``AWS_EC2_METADATA_DISABLED=true`` nothing is asked, unless there is an ``endpoint`` here; then only the
+    environment counts, and no file is read.
 
     Args:
         endpoint: an ``http://`` URL; else as above, else ``http://169.254.169.254``.

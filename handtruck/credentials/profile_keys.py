@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from .ways import ByName, ByProcess, ByRole, BySSO, ByWebIdentity, Written, way_
 from .web_identity import WebIdentityCredentials
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
@@ -173,7 +173,7 @@ class ProfileCredentials(AbstractCredentials):
             case BySSO():
                 return self._sso(way)
             case ByName():
-                return self._named(way)
+                return self._named(way, name)
             case ByWebIdentity():
                 address = self._address(profiles, name)
                 return WebIdentityCredentials(
@@ -213,14 +213,21 @@ class ProfileCredentials(AbstractCredentials):
             environ=environment(self._environ),
         )
 
-    def _named(self, way: ByName) -> AbstractCredentials:
+    def _named(self, way: ByName, name: str) -> AbstractCredentials:
         match way.source:
             case "Environment":
                 return EnvironmentCredentials(environ=environment(self._environ))
             case "Ec2InstanceMetadata":
-                return MetadataCredentials(clock=self._clock, environ=environment(self._environ))
+                return MetadataCredentials(profile=name, clock=self._clock, environ=self._with_paths())
             case "EcsContainer":
                 return ContainerCredentials(clock=self._clock, environ=environment(self._environ))
+
+    def _with_paths(self) -> Mapping[str, str]:
+        """The environment, for a source that finds the files by it."""
+        given = {"AWS_SHARED_CREDENTIALS_FILE": self._credentials_path, "AWS_CONFIG_FILE": self._config_path}
+        paths = {name: os.fspath(path) for name, path in given.items() if path}
+        environ = environment(self._environ)
+        return environment({**environ, **paths}) if paths else environ
 
     def _address(self, profiles: Profiles, name: str) -> Address:
         """The Security Token Service, as the profile that was asked for says; not its source."""

@@ -9,13 +9,12 @@ There is no background task: keys that nobody asks for are not refreshed, and no
 from __future__ import annotations
 
 from abc import abstractmethod
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .._tasks import LoopLocks
 from ..errors import ConnectionFailed, HandtruckError, InvalidResponse
-from .base import AbstractCredentials, is_rejected
+from .base import AbstractCredentials, afresh, is_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +28,7 @@ RETRY_PAUSE: Final = timedelta(minutes=1)
 """How long a refresh that was not urgent and failed, or that found nothing, is not tried again."""
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:
@@ -82,7 +82,7 @@ class RefreshingCredentials(AbstractCredentials):
             if held is not None and not self._is_due():
                 return held
             if held is None and self._failed is not None and self._failed is not failed:
-                raise copy(self._failed)  # whoever waited for a fetch that failed does not begin another
+                raise afresh(self._failed)  # whoever waited for a fetch that failed does not begin another
             return await self._refresh(held)
 
     async def _renew(self) -> Credentials:
@@ -93,7 +93,7 @@ class RefreshingCredentials(AbstractCredentials):
     def _forget(self) -> None:
         """Hold nothing. Asking again fetches again."""
         self._held: Credentials | None = None
-        self._due = _NEVER
+        self._since, self._due = _EVER, _NEVER
         self._failed: HandtruckError | None = None
 
     def _lead(self, lasts: timedelta) -> timedelta:  # noqa: ARG002 - for those who override it
@@ -111,17 +111,22 @@ class RefreshingCredentials(AbstractCredentials):
         return credentials.expires_at is not None and credentials.expires_at <= self._clock()
 
     def _is_due(self) -> bool:
-        return self._clock() >= self._due
+        return not self._since <= self._clock() < self._due
+
+    def _pause(self) -> None:
+        """Nothing is fetched for a while; a clock that is set back meanwhile ends it."""
+        self._since = self._clock()
+        self._due = self._since + RETRY_PAUSE
 
     async def _refresh(self, good: Credentials | None) -> Credentials:
         """Newer keys, or the ones that are still ``good``. The caller holds the lock."""
         try:
             found = self._checked(await self._fetch(self._held))
         except HandtruckError as error:
-            self._failed = copy(error)  # without its traceback
+            self._failed = afresh(error)
             if good is None:
                 raise
-            self._due = self._clock() + RETRY_PAUSE
+            self._pause()
             return good
         self._hold(found)
         return found
@@ -135,9 +140,11 @@ class RefreshingCredentials(AbstractCredentials):
 
     def _hold(self, found: Credentials) -> None:
         now = self._clock()
-        self._held = found
+        self._held, self._since = found, _EVER
         if found.expires_at is not None:
             lasts = found.expires_at - now
             self._due = now + max(lasts - self._lead(lasts), RETRY_PAUSE)
+        elif found.complete:
+            self._due = _NEVER
         else:
-            self._due = _NEVER if found.complete else now + RETRY_PAUSE
+            self._pause()

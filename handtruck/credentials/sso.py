@@ -73,7 +73,8 @@ class SSOCredentials(RefreshingCredentials):
         region: the region to sign for; blank leaves it to other sources.
         cache_dir: the folder of the token's file; else ``~/.aws/sso/cache``.
         profile: which asks for it; only for what is to be done, in errors.
-        portal: the service's URL; else ``AWS_ENDPOINT_URL_SSO``, or AWS's in that region.
+        portal: the service's URL; else ``AWS_ENDPOINT_URL_SSO`` (unless ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS`` is
+            ``true``), or AWS's in that region.
         oidc: the URL of the service that gives newer tokens; else ``AWS_ENDPOINT_URL_SSO_OIDC``, or AWS's there.
         timeout: seconds for each request; a failure on the other side is tried three times.
         clock: the time now, time-zone aware.
@@ -206,7 +207,9 @@ class SSOCredentials(RefreshingCredentials):
         return await send(headers=headers, content=content)
 
     def _url(self, given: str | None, variable: str, name: str) -> str:
-        url = given or environment(self._environ).get(variable)
+        environ = environment(self._environ)
+        ignored = environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").strip().lower() == "true"
+        url = given or (None if ignored else environ.get(variable))
         if url:
             return url.rstrip("/")
         return f"https://{name}.{self._sso_region}.{partition_of(self._sso_region).suffix}"

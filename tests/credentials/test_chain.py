@@ -283,6 +283,13 @@ async def test_a_named_profile_goes_before_the_environments_keys(environ: dict[s
         await collect_credentials(profile="x", environ=environ).get()
 
 
+async def test_a_blank_profile_is_none_named(environ: dict[str, str]) -> None:
+    environ |= {"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s"}
+    found = await collect_credentials(profile="", environ=environ).get()
+    assert found is not None
+    assert found.access_key_id == "env"
+
+
 async def test_the_winner_refreshes_what_it_gave(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ahead of the end; if that fails, the old keys serve until then."""
     monkeypatch.setattr("handtruck.credentials.container.RETRY_PAUSES", (0, 0))
@@ -405,10 +412,10 @@ class Slow(Scripted):
         self.go = anyio.Event()
 
     async def load(self, *, rejected: Credentials | None = None) -> Credentials:
-        found = await super().load(rejected=rejected)
         self.asked.set()
+        await anyio.lowlevel.checkpoint()
         await self.go.wait()
-        return found
+        return await super().load(rejected=rejected)
 
 
 @pytest.mark.parametrize("said", [WHOLE, Credentials(region="r")])
@@ -429,6 +436,26 @@ async def test_twenty_at_once_make_one_search(said: Credentials) -> None:
         slow.go.set()
     assert found == [said if said.complete else None] * 20
     assert before.rejected == [None]
+
+
+async def test_twenty_at_once_are_told_of_one_failure() -> None:
+    """Whoever waited does not begin the same again; whoever comes later does."""
+    slow = Slow(ConnectionFailed("nobody there", sent=False))
+    slow.go.set()
+    chain, told = ChainedCredentials([Scripted(Credentials()), slow]), list[BaseException]()
+
+    async def ask() -> None:
+        with pytest.raises(ConnectionFailed, match="nobody there") as caught:
+            await chain.load()
+        told.append(caught.value)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert (len(slow.rejected), len(set(map(id, told)))) == (1, 20)
+    assert {len(error.__notes__) for error in told} == {1}
+    slow.says = [WHOLE]
+    assert await chain.get() == WHOLE
 
 
 async def test_mutation_no_single_flight(monkeypatch: pytest.MonkeyPatch) -> None:

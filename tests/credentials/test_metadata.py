@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handtruck.credentials import MetadataCredentials
+from handtruck.credentials import AssumeRoleCredentials, MetadataCredentials, ProfileCredentials
 from handtruck.credentials.imds import parse_credentials, parse_endpoint, parse_region, parse_role
 from handtruck.credentials.metadata import service_of
 from handtruck.errors import ConnectionFailed, InvalidResponse, TransferTimeout, UsageError
@@ -194,6 +194,24 @@ async def test_the_config_file_says_where(service: Metadata, clock: Clock, tmp_p
     other = MetadataCredentials(profile="q", clock=clock, environ=files | {"AWS_METADATA_SERVICE_TIMEOUT": "x"})
     with pytest.raises(UsageError, match=r"AWS_METADATA_SERVICE_TIMEOUT \(or metadata_service_timeout in the config"):
         await other.get()
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+async def test_a_named_profile_says_where_its_source_is(
+    service: Metadata, clock: Clock, tmp_path: Path, by_path: bool
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(
+        "[default]\nec2_metadata_service_endpoint = http://127.0.0.1:1\n[profile p]\nmetadata_service_timeout = 10\n"
+        f"ec2_metadata_service_endpoint = {service.url}\nrole_arn = arn:aws:iam::1:role/r\n"
+        "credential_source = Ec2InstanceMetadata\n"
+    )
+    environ = {**NO_FILE, "AWS_CONFIG_FILE": os.devnull if by_path else str(path)}
+    source = ProfileCredentials("p", config_path=path if by_path else None, clock=clock, environ=environ)
+    await source._read()
+    role = source._source
+    assert isinstance(role, AssumeRoleCredentials)
+    assert await role._source.get() == expected(1, service)
 
 
 async def test_nobody_is_asked_as_often_as_is_said(clock: Clock) -> None:

@@ -126,6 +126,39 @@ async def test_absence_is_remembered_for_a_minute(clock: Clock) -> None:
     assert await key_of(source) == "K2"
 
 
+@pytest.mark.parametrize("blank", [True, False])
+async def test_a_pause_ends_where_the_clock_is_set_back(clock: Clock, blank: bool) -> None:
+    source = Scripted(clock, lasts=1000)
+    source.blank = blank
+    await source.load()
+    clock.now += timedelta(seconds=200)
+    source.fails = None if blank else ConnectionFailed("no", sent=False)
+    await source.load()
+    fetches = source.fetches
+    await source.load()
+    assert source.fetches == fetches
+    clock.now -= timedelta(days=1)
+    await source.load()
+    assert source.fetches == fetches + 1
+
+
+async def test_each_is_told_with_notes_of_its_own(clock: Clock) -> None:
+    source, told = Scripted(clock), list[BaseException]()
+    source.fails = ConnectionFailed("nobody there", sent=False)
+    source.fails.add_note("looked elsewhere")
+
+    async def ask() -> None:
+        with pytest.raises(ConnectionFailed) as caught:
+            await source.load()
+        caught.value.add_note("mine")
+        told.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+    assert [error.__notes__ for error in told] == [["looked elsewhere", "mine"]] * 5
+
+
 async def test_a_source_that_loses_its_keys(clock: Clock) -> None:
     source = Scripted(clock)
     await source.load()

@@ -494,6 +494,11 @@ def test_arguments(changes: dict[str, str], words: str) -> None:
             {"AWS_ENDPOINT_URL_SSO": "https://a/", "AWS_ENDPOINT_URL_SSO_OIDC": "https://b"},
             ("https://a", "https://b"),
         ),
+        (
+            "eu-west-1",
+            {"AWS_ENDPOINT_URL_SSO": "https://a/", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            ("https://portal.sso.eu-west-1.amazonaws.com", "https://oidc.eu-west-1.amazonaws.com"),
+        ),
     ],
 )
 def test_hosts(region: str, environ: dict[str, str], urls: tuple[str, str]) -> None:
