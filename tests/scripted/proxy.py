@@ -26,6 +26,7 @@ class Road:
         url: of the road's own end.
         up, down: bytes towards the server, and from it.
         trigger: called when so many bytes have passed ``direction``; nothing more passes on that connection.
+        refuses: new connections are closed at once.
     """
 
     url: str = ""
@@ -35,6 +36,7 @@ class Road:
     at: int = 0
     trigger: Callable[[], object] | None = None
     connections: set[anyio.CancelScope] = field(default_factory=set)
+    refuses: bool = False
 
     def when(self, direction: str, at: int, trigger: Callable[[], object]) -> None:
         """Pull ``trigger`` when ``at`` bytes have passed in a direction, counted from now."""
@@ -42,12 +44,23 @@ class Road:
         self.direction, self.at, self.trigger = direction, at, trigger
 
     def cut(self) -> None:
-        """Nothing more passes on any connection that there is."""
+        """Nothing more passes, on no connection that there is, nor on any that comes before :meth:`pass_freely`."""
+        self.refuses = True
         for connection in self.connections:
             connection.cancel()
 
+    async def drain(self) -> None:
+        """After a :meth:`cut`, meet who was on the way here: they are accepted, and refused, before the last to come."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        async with await anyio.connect_tcp(parts.hostname, parts.port) as last:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await last.receive()
+
     def pass_freely(self) -> None:
         """Count from now, and do nothing else."""
+        self.refuses = False
         self.up = self.down = 0
         self.trigger = None
 
@@ -73,14 +86,18 @@ async def road_to(url: str) -> AsyncIterator[Road]:
     host, port, road = parts.hostname, parts.port, Road()
 
     async def serve(client: SocketStream) -> None:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            async with client, await anyio.connect_tcp(host, port) as server, anyio.create_task_group() as both:
-                road.connections.add(both.cancel_scope)
+        broken = suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+        with broken, anyio.CancelScope() as scope:  # from the beginning: a cut may come while the server is called
+            async with client:
+                if road.refuses:
+                    return
+                road.connections.add(scope)
                 try:
-                    both.start_soon(_pass, road, "down", server, client, both.cancel_scope)
-                    await _pass(road, "up", client, server, both.cancel_scope)
+                    async with await anyio.connect_tcp(host, port) as server, anyio.create_task_group() as both:
+                        both.start_soon(_pass, road, "down", server, client, both.cancel_scope)
+                        await _pass(road, "up", client, server, both.cancel_scope)
                 finally:
-                    road.connections.discard(both.cancel_scope)
+                    road.connections.discard(scope)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener, anyio.create_task_group() as tasks:

@@ -60,6 +60,8 @@ async def killed_at(road: Road, direction: str, at: int, arguments: list[str]) -
 
         road.when(direction, at, kill)
         await process.wait()
+    if road.refuses:
+        await road.drain()  # connections that the process had begun, with bytes in them
     return process.returncode == -signal.SIGKILL
 
 
