@@ -50,7 +50,7 @@ class Road:
             connection.cancel()
 
     async def drain(self) -> None:
-        """After a :meth:`cut`, meet who was on the way here: they are accepted, and refused, before the last to come."""
+        """After a :meth:`cut`, meet who was on the way here: they are accepted, and refused, before the last one."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
         assert parts.port is not None
