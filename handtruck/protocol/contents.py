@@ -69,11 +69,14 @@ def take_contents(body: bytes) -> Contents | None:
     start, stop = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
     if start < 0 or stop <= start:
         return None
+    outside, listed = text[:start] + text[stop:], text[start:stop]
     # Here a quote is a character like others, and every ETag has two of them.
-    listed = text[start:stop].replace("&quot;", '"').replace("&apos;", "'")
+    listed = listed.replace("&quot;", '"')
+    if "&" in listed:
+        listed = listed.replace("&apos;", "'")
     skeleton = _TEXT.sub("><", listed[: listed.find(_CLOSE) + len(_CLOSE)])
     shape = _shape_of(skeleton) if len(skeleton) <= _LONGEST else None
-    if shape is None or _MARKED.search(text) or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
+    if shape is None or _MARKED.search(outside) or _is_odd(listed) or len(body.translate(None, _CONTROLS)) != len(body):
         return None
     rows: list[tuple[str, ...]] = shape.pattern.findall(listed)
     # All of it, without a gap: else there is something between them, or one that is shaped otherwise.
@@ -92,8 +95,10 @@ def is_marker(element: ET.Element) -> bool:
 
 def _is_odd(listed: str) -> bool:
     """The text has what only a parser understands: references, line ends to be normalised, what is no XML."""
-    entities = sum(map(listed.count, _ENTITIES)) if "&" in listed else 0
-    return listed.count("&") != entities or "]]" in listed or "\ufffe" in listed or "\uffff" in listed
+    # To look for one character costs next to nothing, for two it does.
+    if "&" in listed and listed.count("&") != sum(map(listed.count, _ENTITIES)):
+        return True
+    return ("]" in listed and "]]" in listed) or "\ufffe" in listed or "\uffff" in listed
 
 
 @lru_cache(maxsize=64)

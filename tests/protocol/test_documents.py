@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from encodings.aliases import aliases
@@ -130,6 +133,19 @@ def test_everything_an_object_tells() -> None:
         storage_class="STANDARD",
         owner="owner",
     )
+
+
+def test_a_listed_object_is_like_any_other() -> None:
+    """Listings make them by a shorter way, and nobody can tell."""
+    (listed,) = documents.parse_listed_objects(listing(["k"], url=True)).page
+    made = AwsObjectMeta(**dataclasses.asdict(listed))
+    assert type(listed) is AwsObjectMeta
+    assert (listed, hash(listed), repr(listed)) == (made, hash(made), repr(made))
+    assert pickle.loads(pickle.dumps(listed)) == copy.copy(listed) == dataclasses.replace(listed) == made  # noqa: S301 - its own
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        listed.key = "other"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        object.__setattr__(listed, "further", 1)
 
 
 def test_prefixed_namespaces_are_ignored() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InvalidResponse
 from ...models import AwsObjectMeta, ObjectPage, ObjectVersion, VersionPage
+from ...models.lists import object_meta
 from ..contents import FIELDS, Row, is_marker, take_contents
 from .xml import MASK, NO_XML, decoder_of, expect_masked, integer, need, time_of
 
@@ -108,13 +109,13 @@ def _objects(rows: Iterable[Row], decode: Callable[[str], str]) -> Iterator[AwsO
     for key, size, etag, modified, storage_class, owner in rows:
         if not key:
             raise InvalidResponse("<Contents> in the answer has no <Key>")
-        yield AwsObjectMeta(
-            key=decode(key),
-            size=int(size) if size else None,
-            etag=etag or None,
-            last_modified=time_of(modified),
-            storage_class=storage_class or None,
-            owner=owner or None,
+        yield object_meta(
+            decode(key),
+            int(size) if size else None,
+            etag or None,
+            time_of(modified),
+            storage_class or None,
+            owner or None,
         )
 
 

@@ -104,7 +104,9 @@ def decoder_of(root: ET.Element, masked: bool, *, encoded: bool = False) -> Call
     def decode(text: str) -> str:
         if masked and MASK in text:
             raise UnreadableKey(f"the answer names {text!r}: a key that XML cannot carry, and it is not url-encoded")
-        return unquote_plus(text, errors="surrogateescape") if encoded else text
+        if encoded and ("%" in text or "+" in text):
+            return unquote_plus(text, errors="surrogateescape")
+        return text
 
     return decode
 
