@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests import blocking, roads
+from tests.loops import LOOPS
 from tests.servers import faults, moto, rclone, rgw
 from tests.servers.admin import Witness
 from tests.servers.model import NotInstalled, Server
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-_LOOPS: Final = (
-    pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-    pytest.param(("asyncio", {"use_uvloop": True}), id="asyncio+uvloop"),
-    pytest.param(("trio", {}), id="trio"),
-)
 _NUMBERS: Final = itertools.count(1)
 _WORKER: Final = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
@@ -93,7 +89,7 @@ def _road(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=_LOOPS)
+@pytest.fixture(scope="module", params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """The event loop of an async test: anyio's plugin takes the backend and its options from here."""
     return request.param

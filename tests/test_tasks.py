@@ -18,6 +18,7 @@ import trio.testing
 from anyio.lowlevel import checkpoint
 
 from handtruck._tasks import in_thread, isolated, settled, siblings
+from tests.loops import LOOPS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,10 +27,7 @@ pytestmark = pytest.mark.anyio
 
 ON_ASYNCIO: Final = pytest.mark.parametrize(
     "anyio_backend",
-    [
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="asyncio+uvloop"),
-    ],
+    LOOPS[:2],
     indirect=True,
 )
 """For what only asyncio has: cancellations that are edges, not levels."""

@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from handtruck._places import Places
 from handtruck.transport.pool import Pool
+from tests.loops import LOOPS
 from tests.transport.certificates import NAME
 from tests.transport.peer import Line, let_others_run, ok, serving
 from tests.transport.support import (
@@ -40,8 +41,7 @@ pytestmark = [pytest.mark.anyio, ON_LINUX]
 
 ON_BOTH_ASYNCIO: Final = pytest.mark.parametrize(
     "anyio_backend",
-    [("asyncio", {"debug": True}), ("asyncio", {"use_uvloop": True})],
-    ids=["asyncio", "asyncio+uvloop"],
+    LOOPS[:2],
     indirect=True,
 )
 MOST: Final = 5
