@@ -14,9 +14,10 @@ import anyio
 import httpx
 
 from ._tasks import settled
-from .errors import UsageError
+from .errors import HandtruckError, UsageError
 from .protocol.address import wire_query
 from .protocol.express import session_headers
+from .protocol.outcomes import did_nothing
 from .protocol.signing import Signature, sign
 from .transport.foreign import ours_for
 from .transport.senders import Draft
@@ -60,7 +61,8 @@ class Options:
         on_wire: told True when the request goes out, and False where it turns out to have done nothing. With it,
             a cancellation leaves the request a share of :data:`GRACE` to end once it is on the wire.
         on_cancel: called when it was cancelled there, and this time begins.
-        placed: the caller holds a place on the wire for it (:meth:`handtruck._places.Places.undoing`).
+        placed: it waits for nothing that others hold up. The caller has a place on the wire for it
+            (:meth:`handtruck._places.Places.undoing`), or others wait for it; keys are not renewed before they end.
     """
 
     attempts: int | None = None
@@ -83,6 +85,8 @@ class Attempt(Generic[T]):
         receive: makes something of the answer.
         number: from 1.
         keys: to sign with; None: nobody in particular asks.
+        renew: gives newer keys, and the way again, if these have ended by the time that there is a place.
+        signed: when the request was, by the clock that it was signed by; None: it has not gone out.
     """
 
     operation: Operation[object]
@@ -92,6 +96,8 @@ class Attempt(Generic[T]):
     options: Options
     number: int
     keys: Credentials | None
+    renew: Callable[[], Awaitable[tuple[Credentials | None, Route]]] | None = None
+    signed: datetime | None = None
 
     async def run(
         self, sender: Sender, places: Places, limiter: anyio.CapacityLimiter | None, clock: Callable[[], datetime]
@@ -111,10 +117,14 @@ class Attempt(Generic[T]):
             if limiter is not None and not options.placed:
                 await limiter.acquire_on_behalf_of(prepared)
                 shared = True
-            signature = self._sign(prepared, clock())
+            ends = None if self.keys is None else self.keys.expires_at
+            if ends is not None and self.renew is not None and ends <= clock():
+                self.keys, _ = await self.renew()
+            self.signed = clock()
+            signature = self._sign(prepared, self.signed)
             if options.on_wire is not None:
                 options.on_wire(True)
-                trip = partial(self._round_trip, prepared, signature)
+                trip = partial(self._told_trip, prepared, signature, options.on_wire)
                 return await settled(trip, GRACE * ANSWER_SHARE, options.on_cancel)
             return await self._round_trip(prepared, signature)
         finally:
@@ -122,6 +132,15 @@ class Attempt(Generic[T]):
                 limiter.release_on_behalf_of(prepared)
             if not options.placed:
                 places.give_back()
+
+    async def _told_trip(self, prepared: Prepared, signature: Signature, on_wire: Callable[[bool], None]) -> T:
+        """With a word to the caller where nothing was done: even if he was cancelled, and gets no error."""
+        try:
+            return await self._round_trip(prepared, signature)
+        except HandtruckError as error:
+            if did_nothing(error, self.operation):
+                on_wire(False)
+            raise
 
     async def _round_trip(self, prepared: Prepared, signature: Signature) -> T:
         try:
@@ -146,7 +165,7 @@ class Attempt(Generic[T]):
         operation, route, body, options = self.operation, self.route, self.body, self.options
         query = wire_query(operation.query)
         headers = list(operation.headers)
-        if not any(name.lower() == "accept-encoding" for name, _ in headers):
+        if not headers or not any(name.lower() == "accept-encoding" for name, _ in headers):
             headers.append(("Accept-Encoding", "identity"))
         if body.length or operation.method in ("PUT", "POST"):
             headers.append(("Content-Length", str(body.length)))

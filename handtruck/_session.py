@@ -16,28 +16,26 @@ import httpx
 
 from ._attempt import PLAIN, Attempt, Options
 from ._body import NO_BODY, SMALL, Body, BytesBody, body_of
+from ._correcting import correct, keep_clock
 from ._express import SessionKeys
 from ._places import Places
 from ._tasks import LoopLocks, in_thread, isolated
-from .credentials.base import no_credentials
+from .credentials.base import is_rejected, no_credentials
 from .errors import (
-    AccessDenied,
     ConnectionFailed,
     HandtruckError,
     InvalidResponse,
-    NotFound,
-    PreconditionFailed,
     S3Error,
-    TransferTimeout,
     UsageError,
 )
 from .protocol.answers import Answer, failure
-from .protocol.corrections import Corrections, Learned, is_elsewhere, is_expired, region_in, skew_in
+from .protocol.corrections import Corrections, Learned, is_taken
 from .protocol.documents import parse_error
-from .protocol.operations import head_bucket, is_conditional
+from .protocol.fields import has_customer_key, in_the_clear
+from .protocol.operations import is_conditional
+from .protocol.outcomes import outcome_of
 from .protocol.quirks import quirks_at
-from .protocol.regions import same_partition
-from .protocol.retry import Outcome, Retries, RetryBudget, classify
+from .protocol.retry import Retries, RetryBudget
 from .protocol.routing import route_of
 from .protocol.signing import check_keys
 from .transport.foreign import undecodable
@@ -45,7 +43,7 @@ from .transport.reading import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from ._attempt import Receive
     from .credentials import AbstractCredentials
@@ -73,6 +71,7 @@ class Session:
         limiter: requests on the wire at once, shared with others; what undoes something goes beside it.
         find: where settings say where the endpoint is: reads them, when the first request needs it.
         learned: by the refusals of earlier requests.
+        asking: where a bucket is: one asks, for all that wait.
         chosen: what the caller says of the server; None: what its host is known for.
     """
 
@@ -92,9 +91,11 @@ class Session:
     places: Places = field(init=False)
     checked: Credentials | None = None
     threads: anyio.CapacityLimiter = field(init=False)
+    asking: LoopLocks = field(default_factory=LoopLocks)
     _finding: LoopLocks = field(default_factory=LoopLocks)
     _sessions: dict[str, SessionKeys] = field(default_factory=dict)
     _quirks: Quirks = field(init=False, repr=False)
+    _private: bool = field(init=False, repr=False)
     _looked_at: Endpoint | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,9 +105,14 @@ class Session:
     @property
     def quirks(self) -> Quirks:
         """What the server does otherwise than S3, as far as is known."""
-        if self._looked_at is not self.endpoint:  # which the settings may have found since
-            self._quirks, self._looked_at = self.chosen or quirks_at(self.endpoint), self.endpoint
+        if self._looked_at is not self.endpoint:
+            self._look()
         return self._quirks
+
+    def _look(self) -> None:
+        """What there is to know of the endpoint, which the settings may have found since."""
+        self._quirks, self._private = self.chosen or quirks_at(self.endpoint), self.endpoint.private
+        self._looked_at = self.endpoint
 
     async def respond(
         self, operation: Operation[object], *, body: Body = NO_BODY, options: Options = PLAIN
@@ -141,7 +147,7 @@ class Session:
                 raise
             # A body that is not encoded as it claims is no answer that anyone can read.
             failed = ConnectionFailed(str(error.args[0]), attempts=error.attempts)
-            failed.request = httpx.Request(operation.method, self.endpoint.origin + operation.location.path)
+            failed.request = httpx.Request(operation.method, self.endpoint.url_of(operation.location))
             raise failed from cause
 
     async def perform(
@@ -203,11 +209,9 @@ class Session:
             retries.idempotent = operation.idempotent
             if self.find is not None:
                 await self.ready()
+            if self._looked_at is not self.endpoint or not self._private:
                 self._check_privacy(operation)
-            keys = await self.keys(corrections.rejected)
-            route = self.route(operation.location, keys, operation.name)
-            if route.session and keys is not None:
-                keys = await self._keys_of_session(operation.location, corrections.rejected)
+            keys, route = await self._way(operation, options, corrections)
             attempt = Attempt(
                 operation=operation,
                 route=route,
@@ -216,16 +220,18 @@ class Session:
                 options=options,
                 number=retries.attempt,
                 keys=keys,
+                renew=partial(self._way, operation, options, corrections) if keys and keys.expires_at else None,
             )
             try:
-                result = await attempt.run(self.sender, self.places, self.limiter, self.now)
+                now = self.now if corrections.skew is None else partial(self.now, corrections.skew)
+                result = await attempt.run(self.sender, self.places, self.limiter, now)
             except (S3Error, ConnectionFailed, InvalidResponse) as error:
-                if options.on_wire is not None and _outcome(error, operation) in (Outcome.REFUSED, Outcome.FINAL):
-                    options.on_wire(False)
-                if await self._corrected(error, attempt, corrections):
-                    continue
-                await self._wait_or_raise(error, _outcome(error, operation), retries)
+                if attempt.signed is None:
+                    raise  # nothing was sent: newer keys were needed, and it is their source that failed
+                await self._correct_or_wait(error, attempt, corrections, retries)
             else:
+                if corrections.skew is not None:
+                    keep_clock(self, corrections)
                 retries.succeeded()
                 return result
 
@@ -243,12 +249,37 @@ class Session:
                 self.find = None
 
     def _check_privacy(self, operation: Operation[object]) -> None:
-        """What could not be refused before the endpoint was known."""
-        if not self.endpoint.private and any(name.lower().endswith("-customer-key") for name, _ in operation.headers):
-            raise UsageError(f"SSECustomer: its key would travel in the clear to {self.endpoint.origin}; use https")
+        """Some requests were prepared before the endpoint was known."""
+        if self._looked_at is not self.endpoint:
+            self._look()
+        if not self._private and has_customer_key(operation.headers):
+            raise UsageError(in_the_clear(self.endpoint.origin))
 
-    async def keys(self, rejected: Credentials | None = None) -> Credentials | None:
+    async def _way(
+        self, operation: Operation[object], options: Options, corrections: Corrections
+    ) -> tuple[Credentials | None, Route]:
+        """What to sign with now, and where to go: for the objects of a directory bucket with a session's keys."""
+        location, rejected, undoing = operation.location, corrections.rejected, options.placed
+        try:
+            keys = await self.keys(rejected, undoing=undoing)
+            route = self.route(location, keys, operation.name)
+            if route.session and keys is not None:
+                keys = await self._keys_of_session(location, rejected, undoing=undoing)
+        except HandtruckError:
+            doubted, corrections.doubted = corrections.doubted, None
+            if doubted is None:
+                raise
+            self.learned.lasting = rejected
+            raise doubted from None  # which may have meant something else
+        corrections.doubted = None
+        return keys, route
+
+    async def keys(self, rejected: Credentials | None = None, *, undoing: bool = False) -> Credentials | None:
         """What to sign with now; None: nothing is signed.
+
+        Args:
+            rejected: what S3 has called expired.
+            undoing: there is no time to renew keys that are still good.
 
         Raises:
             UsageError: there are no keys, or they cannot travel in a header.
@@ -256,6 +287,8 @@ class Session:
         """
         if self.credentials is None:
             return None
+        if undoing and self.checked is not None and self._lasts(self.checked, rejected):
+            return self.checked
         keys = await self.credentials.get(rejected=rejected)
         if keys is None:
             raise no_credentials(self.credentials)
@@ -264,16 +297,20 @@ class Session:
             self.checked = keys
         return keys
 
-    async def _keys_of_session(self, location: Location, rejected: Credentials | None) -> Credentials:
+    def _lasts(self, keys: Credentials, rejected: Credentials | None) -> bool:
+        return not is_rejected(keys, rejected) and (keys.expires_at is None or keys.expires_at > self.now())
+
+    async def _keys_of_session(self, location: Location, rejected: Credentials | None, *, undoing: bool) -> Credentials:
         bucket = location.bucket or ""
         if bucket not in self._sessions:
             place = self.endpoint.locate_bucket(bucket=bucket)
             self._sessions[bucket] = SessionKeys(self.perform, place, self.now)
-        return await self._sessions[bucket].load(rejected=rejected)
+        keys = self._sessions[bucket]
+        return await (keys.at_once(rejected) if undoing else keys.load(rejected=rejected))
 
-    def now(self) -> datetime:
-        """The time, by S3's clock as far as it is known."""
-        return self.clock() + self.learned.skew
+    def now(self, skew: timedelta | None = None) -> datetime:
+        """The time, by S3's clock as far as it is known; ``skew``: by what one request takes it to be off."""
+        return self.clock() + (self.learned.skew if skew is None else skew)
 
     def route(self, location: Location, keys: Credentials | None, operation: str = "") -> Route:
         """The way of a request about a place, as far as is known by now; ``operation``: S3's name of it.
@@ -289,61 +326,21 @@ class Session:
         known = learned or self.region or self.endpoint.region or self.quirks.region
         return known or (keys.region if keys else None) or DEFAULT_REGION
 
-    async def _corrected(self, error: HandtruckError, attempt: Attempt[T], corrections: Corrections) -> bool:
-        """See whether the refusal taught something, so that the request may be signed anew and sent again."""
-        operation, keys, region = attempt.operation, attempt.keys, attempt.route.region
-        if keys and not corrections.rejected and is_expired(error, operation.method, keys, region):
-            corrections.rejected = keys
-            return True
-        skew = None if keys is None or corrections.clock else skew_in(error, operation.method, self.now())
-        if skew is not None:
-            corrections.clock = True
-            self.learned.skew += skew
-            log.warning("this machine's clock is off by %.0f s, S3 says", -self.learned.skew.total_seconds())
-            return True
-        if corrections.region or not is_elsewhere(error, operation.name, operation.method):
-            return False
-        corrections.region = True
-        return await self._learn_region(error, attempt)
-
-    async def _learn_region(self, error: HandtruckError, attempt: Attempt[T]) -> bool:
-        """Find out where the bucket is; whether that is news."""
-        bucket = attempt.operation.location.bucket
-        known = self.learned.regions.get(bucket)
-        if known is not None and known != attempt.route.region:
-            return True  # another request has found out meanwhile
-        region = region_in(error) or await self._ask_region(attempt)
-        believed = attempt.route.region or DEFAULT_REGION
-        if region is None or region == believed or (self.endpoint.aws and not same_partition(believed, region)):
-            return False
-        log.info("bucket %s is in region %s, not in %s", bucket or "(unnamed)", region, attempt.route.region)
-        self.learned.regions[bucket] = region
-        return True
-
-    async def _ask_region(self, attempt: Attempt[T]) -> str | None:
-        """HeadBucket names the region in its answer, a refusal too."""
-        bucket, name = attempt.operation.location.bucket, attempt.operation.name
-        if bucket is None or name == "HeadBucket" or not self.endpoint.aws:
-            return None
-        located = self.endpoint.locate_bucket(bucket=bucket)
-        asking = Attempt(
-            operation=head_bucket(located),
-            route=self.route(located, attempt.keys, "HeadBucket"),
-            body=NO_BODY,
-            receive=_region_of_answer,
-            options=Options(timeout=attempt.options.timeout),
-            number=1,
-            keys=attempt.keys,
-        )
-        try:
-            return await asking.run(self.sender, self.places, self.limiter, self.now)
-        except HandtruckError:
-            return None  # the refusal that there was already says more
-
-    async def _wait_or_raise(
-        self, error: S3Error | ConnectionFailed | InvalidResponse, outcome: Outcome, retries: Retries
+    async def _correct_or_wait(
+        self,
+        error: S3Error | ConnectionFailed | InvalidResponse,
+        attempt: Attempt[T],
+        corrections: Corrections,
+        retries: Retries,
     ) -> None:
+        """Get ready for the next attempt, at once where the refusal taught something; or raise the error."""
+        if is_taken(error):
+            keep_clock(self, corrections)
+        if await correct(self, error, attempt, corrections):
+            retries.attempts += 1  # what was not right about it is no fault of the server's, or the road's
+            return
         asked = error.retry_after if isinstance(error, S3Error) else 0.0
+        outcome = outcome_of(error, attempt.operation)
         wait = retries.again(outcome, random=self.random(), retry_after=asked)
         if wait is None:
             if not isinstance(error, S3Error):
@@ -351,7 +348,7 @@ class Session:
             try:
                 raise error
             finally:
-                del error  # no cycle: its traceback holds this frame, and the body
+                del error, attempt  # no cycle: its traceback holds this frame, and the body
         log.debug("attempt %d failed, next in %.2f s: %s", retries.attempt, wait, error)
         await anyio.sleep(wait)
 
@@ -373,29 +370,3 @@ class Session:
 
 def _answer(response: httpx.Response) -> Answer:
     return Answer(status=response.status_code, headers=response.headers, body=response.content)
-
-
-async def _region_of_answer(_: Operation[object], response: httpx.Response, __: int) -> str | None:
-    await read_whole(response)
-    return response.headers.get("x-amz-bucket-region") or None
-
-
-def _outcome(error: HandtruckError, operation: Operation[object]) -> Outcome:
-    """How an attempt ended, by what it raised."""
-    match error:
-        case S3Error() if error.code in operation.final_codes:
-            return Outcome.FINAL
-        case S3Error(status=500) if is_conditional(operation.headers):
-            return Outcome.LOST  # had it been done all the same, a repetition would answer 412
-        case S3Error():
-            # Inside a 200 an error counts as a 500, unless it is one of those that do not pass.
-            inside = 400 if isinstance(error, AccessDenied | NotFound | PreconditionFailed) else 500
-            return classify(error.status if error.status >= 300 else inside, error.code)
-        case ConnectionFailed(sent=False):
-            return Outcome.REFUSED
-        case TransferTimeout():
-            return Outcome.TIMED_OUT
-        case UsageError():
-            return Outcome.FINAL
-        case _:
-            return Outcome.LOST

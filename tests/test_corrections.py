@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
+from handtruck import S3Client
 from handtruck.credentials import StaticCredentials
 from handtruck.errors import AccessDenied, S3Error
 from handtruck.models import Credentials
@@ -22,12 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from handtruck import S3Client
-
 pytestmark = pytest.mark.anyio
 
 SCOPE: Final = re.compile(r"Credential=key-id/\d{8}/([^/]+)/s3/aws4_request")
 GOES_RED: Final = (AssertionError, pytest.fail.Exception, S3Error)
+KEYS: Final = StaticCredentials("key-id", "secret")
 TRUE: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -286,6 +287,156 @@ async def _late(seen: list[int], _: Request) -> Reply:
     return moved(403, "RequestTimeTooSkewed", ("Date", format_datetime(there, usegmt=True)))
 
 
+async def test_many_heads_at_once_learn_the_time() -> None:
+    """Whoever comes second compares the server's time with what was signed, not with what the first one learned."""
+    async with serve(Punctual(wordy=False)) as peer, client(peer) as s3:
+        wrong_by(s3, timedelta(hours=1))
+        found: list[str | None] = []
+
+        async def stat() -> None:
+            found.append((await s3.stat("bucket/key")).etag)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(stat)
+        assert found == ['"e"'] * 5
+        assert s3._session.learned.skew == -timedelta(hours=1)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_time_that_does_not_help_is_not_learned(told: bool) -> None:
+    """Someone's Date is wrong, and the refusal had another reason: the next URL is signed by our own clock."""
+    there = TRUE + timedelta(hours=3)
+
+    async def handler(_: Request) -> Reply:
+        date = ("Date", format_datetime(there, usegmt=True))
+        return moved(403, "RequestTimeTooSkewed", date) if told else Reply(status=403, headers=(date,))
+
+    async with serve(handler) as peer, client(peer) as s3:
+        wrong_by(s3, timedelta())
+        assert (await (s3.get if told else s3.head)("bucket/key")).status_code == 403
+        assert len(peer.requests) == 2
+        assert s3._session.learned.skew == timedelta()
+        assert TRUE.strftime("X-Amz-Date=%Y%m%dT%H%M") in await s3.presign("GET", "bucket/key")
+
+
+async def test_a_time_that_nobody_can_mean() -> None:
+    async def handler(_: Request) -> Reply:
+        return moved(403, "RequestTimeTooSkewed", ServerTime="9999-12-31T23:59:59Z")
+
+    async with serve(handler) as peer, client(peer) as s3:
+        for _ in range(2):
+            assert (await s3.get("bucket/key")).status_code == 403
+        assert len(peer.requests) == 2
+
+
+class Aws(httpx.AsyncBaseTransport):
+    """Its hosts, all of them: ``answer`` says how one answers; None: with what was asked for."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response | None]) -> None:
+        self.answer = answer
+        self.asked: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.asked.append(request)
+        await anyio.lowlevel.checkpoint()
+        return self.answer(request) or httpx.Response(200, headers={"ETag": '"e"'})
+
+
+def elsewhere(home: dict[str, str]) -> Callable[[httpx.Request], httpx.Response | None]:
+    """AWS's hosts: buckets by region; who asks at the wrong host, or signs for another region, is told."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        bucket = next(name for name in home if name in str(request.url))
+        region, head = home[bucket], {"x-amz-bucket-region": home[bucket]}
+        if f"/{region}/" not in request.headers["authorization"]:
+            return httpx.Response(400, headers=head, content=malformed(region).body)
+        return None if region in request.url.host else httpx.Response(301, headers=head)
+
+    return answer
+
+
+@pytest.mark.parametrize("host", ["s3.amazonaws.com", "s3.us-east-1.amazonaws.com"])
+@pytest.mark.parametrize("region", ["eu-west-1", "", "ap-south-1"])
+async def test_the_right_region_at_the_wrong_host(host: str, region: str) -> None:
+    """That it is the region that was signed for does not mean that there is nothing to learn."""
+    aws = Aws(elsewhere({"logs": "eu-west-1"}))
+    url = f"https://{host}/logs"
+    async with httpx.AsyncClient(transport=aws) as own, S3Client(url, own, credentials=KEYS, region=region) as s3:
+        assert (await s3.get("key")).status_code == 200
+        assert (await s3.get("key")).status_code == 200
+    assert [each.url.host for each in aws.asked[1:]] == ["s3.eu-west-1.amazonaws.com"] * 2
+
+
+async def test_a_bucket_is_followed_twice() -> None:
+    """A signature for the host's region first, and then the bucket's."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.url.host == "s3.amazonaws.com" and "/us-east-1/" not in request.headers["authorization"]:
+            return httpx.Response(400, content=malformed("us-east-1").body)
+        if "eu-west-1" not in request.url.host:
+            return httpx.Response(301, headers={"x-amz-bucket-region": "eu-west-1"})
+        return None
+
+    aws = Aws(answer)
+    url = "https://s3.amazonaws.com/logs"
+    async with httpx.AsyncClient(transport=aws) as own, S3Client(url, own, credentials=KEYS, region="eu-west-1") as s3:
+        assert (await s3.get("key")).status_code == 200
+    assert len(aws.asked) == 3
+
+
+async def test_a_bucket_that_is_never_where_it_is_said_to_be() -> None:
+    """Each answer names another region: there is an end to it."""
+    names = iter(f"eu-west-{number}" for number in range(1, 100))
+    aws = Aws(lambda _: httpx.Response(301, headers={"x-amz-bucket-region": next(names)}))
+    async with httpx.AsyncClient(transport=aws) as own, S3Client(None, own, credentials=KEYS) as s3:
+        assert (await s3.get("logs/key")).status_code == 301
+    assert len(aws.asked) == 1 + corrections.MOVES
+
+
+@pytest.mark.parametrize("named", ["{}", "{}/", "{}/key"])
+@pytest.mark.parametrize("entered", [True, False])
+async def test_each_bucket_is_followed_for_itself(named: str, entered: bool) -> None:
+    """At AWS's hosts a name without a slash is a bucket's, and what is learned is that one's."""
+    home = {"a-bucket": "eu-west-1", "c-bucket": "ap-south-1"}
+    aws = Aws(elsewhere(home))
+    found: dict[str, int] = {}
+    async with httpx.AsyncClient(transport=aws) as own:
+        s3 = S3Client(None, own, credentials=KEYS)
+        if entered:
+            await s3.__aenter__()
+
+        async def head(bucket: str) -> None:
+            found[bucket] = (await s3.head(named.format(bucket))).status_code
+
+        async with anyio.create_task_group() as group:
+            for bucket in home:
+                group.start_soon(head, bucket)
+        await s3.aclose()
+    assert found == dict.fromkeys(home, 200)
+
+
+async def test_one_asks_for_all() -> None:
+    """The refusal says nothing of the region: one HeadBucket finds out, for all who wait."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "HEAD":
+            return httpx.Response(301, headers={"x-amz-bucket-region": "eu-west-1"})
+        return None if "eu-west-1" in request.url.host else httpx.Response(301)
+
+    aws = Aws(answer)
+    async with (
+        httpx.AsyncClient(transport=aws) as own,
+        S3Client(None, own, credentials=KEYS) as s3,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(5):
+            group.start_soon(s3.get, f"logs/{number}")
+    assert [each.method for each in aws.asked].count("HEAD") == 1
+    assert len(aws.asked) == 11
+
+
 async def test_region_keys_and_clock_in_one_request() -> None:
     """One correction does not use up another."""
 
@@ -315,7 +466,7 @@ CHECKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
 
 @pytest.mark.parametrize("name", CHECKS)
 async def test_mutation_nothing_is_learned(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(f"handtruck._session.{name}", lambda *_: None)
+    monkeypatch.setattr(f"handtruck._correcting.{name}", lambda *_: None)
     with pytest.raises(GOES_RED):
         await CHECKS[name]()
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from handtruck.protocol.address import Addressing
+
 pytestmark = pytest.mark.anyio
 
 KEYS: Final = StaticCredentials("key-id", "secret")
@@ -242,6 +244,101 @@ def test_arguments_that_do_not_go_together() -> None:
         with pytest.raises(UsageError) as caught:
             S3Client(**wrong)
         assert "password" not in str(caught.value).replace("a password", "")
+
+
+@pytest.mark.parametrize("url", [None, "http://host", "http://host/logs", "http://logs.host", "s3://logs"])
+def test_what_is_no_buckets_name(url: str | None) -> None:
+    """An empty variable, say: the first segment of a key would be the bucket then, and a PUT would make one."""
+    wrong: tuple[tuple[Any, str], ...] = (
+        ("", "bucket='' names none"),
+        ("..", r"'\.\.' is no bucket's name"),
+        ("a/b", "'a/b' is no bucket's name"),
+        ("x?y#z", "is no bucket's name"),
+        ("logs\n", "is no bucket's name"),
+        ("\ud800", "is no bucket's name"),
+        ("arn:aws:s3:::logs", "no ARN of an access point"),
+        (7, "bucket must be text, not int"),
+    )
+    ways: tuple[Addressing, ...] = ("auto", "path", "virtual")
+    for bucket, words in wrong:
+        for addressing in ways:
+            with pytest.raises(UsageError, match=words):
+                S3Client(url, credentials=KEYS, bucket=bucket, addressing=addressing)
+    nonsense: Any = "nonsense"
+    with pytest.raises(UsageError, match="addressing must be 'auto', 'path' or 'virtual', not 'nonsense'"):
+        S3Client(url, credentials=KEYS, addressing=nonsense)
+
+
+async def test_names_that_stay_possible() -> None:
+    """Some are none of AWS's; servers have them."""
+    point = "arn:aws:s3:us-east-1:111122223333:accesspoint"
+    for bucket, url in (
+        ("a.b", "https://s3.us-east-1.amazonaws.com/a.b/key"),
+        ("My_Bucket", "https://s3.us-east-1.amazonaws.com/My_Bucket/key"),
+        ("tenant:logs", "https://s3.us-east-1.amazonaws.com/tenant%3Alogs/key"),
+        ("logs-x-s3alias", "https://logs-x-s3alias.s3.us-east-1.amazonaws.com/key"),
+        ("..b", "https://s3.us-east-1.amazonaws.com/..b/key"),
+        (f"{point}/logs", "https://logs-111122223333.s3-accesspoint.us-east-1.amazonaws.com/key"),
+        (f"{point}:logs", "https://logs-111122223333.s3-accesspoint.us-east-1.amazonaws.com/key"),
+    ):
+        async with asked(bucket=bucket) as (s3, aws):
+            await s3.get("key")
+        assert aws.urls == [f"GET {url}"]
+    zonal = "logs--use1-az4--x-s3"
+    async with asked("https://host", bucket=zonal, addressing="virtual") as (s3, _):
+        assert s3._session.endpoint.bucket == zonal
+
+
+async def test_a_host_of_the_environments_names_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one in the URL does, before other settings; the caller's word goes before both."""
+    host = "https://s3.eu-west-1.amazonaws.com"
+    nothing: dict[str, str] = {}
+    for settings in (nothing, {"AWS_REGION": "us-west-2"}):
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            for region, said in (("", "eu-west-1"), ("us-west-1", "us-west-1")):
+                async with asked(f"{host}/logs", region=region) as (s3, _):
+                    in_the_url = await s3.presign("GET", "key")
+                patch.setenv("AWS_ENDPOINT_URL", host)
+                async with asked("s3://logs", region=region) as (s3, _):
+                    assert f"%2F{said}%2Fs3%2Faws4_request" in await s3.presign("GET", "key")
+                patch.delenv("AWS_ENDPOINT_URL")
+                assert f"%2F{said}%2Fs3%2Faws4_request" in in_the_url
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    async with asked("s3://logs") as (s3, aws):
+        await s3.get("key")
+    assert aws.regions == ["us-west-2"]
+
+
+@pytest.mark.parametrize("url", ["s3://logs/\ud800", "s3://1.2.3.400", f"s3://logs/{'long' * 20_000}"])
+def test_a_prefix_that_no_url_has(url: str) -> None:
+    """The client could not even be shown."""
+    with pytest.raises(UsageError) as caught:
+        S3Client(url, credentials=KEYS)
+    assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://logs/ü\x01", "s3://logs/%C3%BC%01/"),
+        ("s3://logs/2026\n", "s3://logs/2026%0A/"),
+        ("s3://logs/caf\udce9", "s3://logs/caf%E9/"),
+        ("s3://logs/a b?c#d", "s3://logs/a%20b%3Fc%23d/"),
+        ("s3://logs/../x", "s3://logs/%2E%2E/x/"),
+        ("s3://My.Bucket", "s3://My.Bucket/"),
+        ("s3://a..b", "s3://a..b/"),
+        ("s3://xn--foo", "s3://xn--foo/"),
+        ("s3://1.2.3.4", "s3://1.2.3.4/"),
+    ],
+)
+def test_a_client_can_be_shown(url: str, shown: str) -> None:
+    """Whatever its keys begin with; and where it is, as it is written."""
+    s3 = S3Client(url, credentials=KEYS)
+    assert repr(s3) == f"<S3Client {shown}>"
+    assert str(s3.url).lower() == shown.lower()
 
 
 def test_a_client_is_not_pickled() -> None:

@@ -10,12 +10,15 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import pytest
 
+from handtruck._attempt import Options
 from handtruck.errors import InvalidResponse, S3Error, UsageError
+from handtruck.protocol import operations
 from handtruck.protocol.hosts import CustomHosts
 from tests.scripted import Reply, Request, client, error, serve
 
@@ -40,6 +43,8 @@ class Zone:
     sessions: int = 0
     rejected: set[str] = field(default_factory=set)
     broken: bool = False
+    dated: timedelta | None = None
+    hang: anyio.Event | None = None
     wrong: list[str] = field(default_factory=list)
 
     async def __call__(self, request: Request) -> Reply:
@@ -50,6 +55,8 @@ class Zone:
         if service != "s3express":
             self.wrong.append(f"signed for {service}")
         if request.target == f"/{BUCKET}/?session":
+            if self.hang is not None:
+                await self.hang.wait()
             return self._session(key_id, request)
         number = key_id.removeprefix("session-")
         if request.header("x-amz-s3session-token") != f"token-{number}" or "x-amz-s3session-token" not in headers:
@@ -64,14 +71,17 @@ class Zone:
         if key_id != "key-id" or request.header("x-amz-s3session-token"):
             self.wrong.append("CreateSession is signed with one's own keys")
         self.sessions += 1
-        ends = "" if self.broken else (self.now + timedelta(minutes=5)).isoformat()
+        there = self.now + (self.dated or timedelta())
+        ends = "" if self.broken else (there + timedelta(minutes=5)).isoformat()
         said = {
             "AccessKeyId": f"session-{self.sessions}",
             "SecretAccessKey": "s",
             "SessionToken": f"token-{self.sessions}",
         }
         inner = "".join(f"<{name}>{text}</{name}>" for name, text in {**said, "Expiration": ends}.items())
-        return Reply(body=f"<CreateSessionResult><Credentials>{inner}</Credentials></CreateSessionResult>".encode())
+        date = () if self.dated is None else (("Date", format_datetime(there, usegmt=True)),)
+        body = f"<CreateSessionResult><Credentials>{inner}</Credentials></CreateSessionResult>".encode()
+        return Reply(body=body, headers=date)
 
 
 @asynccontextmanager
@@ -101,6 +111,52 @@ async def test_a_session_is_renewed_before_it_ends() -> None:
             server.now = NOW + timedelta(minutes=minutes)
             assert (await s3.get(f"{BUCKET}/key")).status_code == 200
             assert server.sessions == sessions
+
+
+@pytest.mark.parametrize("minutes", [-14, -6, 0, 14])
+async def test_a_session_lasts_by_the_servers_clock(minutes: int) -> None:
+    """S3 minds a clock that is off by more than 15 minutes; a session lasts five, whatever our clock says."""
+    async with zone() as (s3, server):
+        server.dated = timedelta(minutes=minutes)
+        for later, sessions in ((0, 1), (3.9, 1), (4.1, 2)):
+            server.now = NOW + timedelta(minutes=later)
+            assert (await s3.get(f"{BUCKET}/key")).status_code == 200
+            assert server.sessions == sessions
+
+
+async def test_what_undoes_something_waits_for_no_session() -> None:
+    """The session is to be renewed, and that takes for ever: the old one is good; and without one, one is made."""
+    async with zone() as (s3, server):
+        session = s3._session
+        location = session.endpoint.locate(f"{BUCKET}/key")
+        abort = operations.abort_multipart_upload(location, "upload-id", ())
+        await s3.get(f"{BUCKET}/key")
+        server.now += timedelta(minutes=4.5)
+        server.hang = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(s3.get, f"{BUCKET}/key")
+            await anyio.wait_all_tasks_blocked()
+            async with session.places.undoing():
+                await session.perform(abort, options=Options(placed=True))
+            assert server.sessions == 1
+            server.hang.set()
+        assert server.sessions == 2
+
+
+async def test_a_session_takes_no_place_on_the_wire() -> None:
+    """All places are taken by those who wait for it: of one that ended in the queue, and of the next bucket's."""
+    async with zone(max_connections=1) as (s3, server):
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(s3.get, f"{BUCKET}/{number}")
+        session = server.sessions
+        await s3._session.places.take()
+        async with anyio.create_task_group() as group:
+            group.start_soon(s3.get, f"{BUCKET}/key")
+            await anyio.wait_all_tasks_blocked()
+            server.now += timedelta(minutes=6)
+            s3._session.places.give_back()
+        assert server.sessions == session + 1
 
 
 async def test_a_session_that_is_called_expired_is_renewed_once() -> None:

@@ -20,7 +20,7 @@ FLOORS: Final = (
     ("_body",),
     ("transport",),
     ("_attempt", "credentials"),
-    ("_express", "_session"),
+    ("_correcting", "_express", "_session"),
     ("transfer",),
     ("client",),
     ("cli", "__init__"),

@@ -1063,7 +1063,7 @@ async def test_403_is_never_retried() -> None:
 
 
 async def test_mutation_403_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck._session.classify", lambda *_: Outcome.REFUSED)
+    monkeypatch.setattr("handtruck.protocol.outcomes.classify", lambda *_: Outcome.REFUSED)
     with pytest.raises(GOES_RED):
         await check_403_is_final()
 

@@ -14,6 +14,7 @@ from ..credentials import AbstractCredentials, collect_credentials
 from ..errors import UsageError
 from ..protocol.address import Addressing, has_userinfo
 from ..protocol.quirks import Quirks, QuirksName, chosen_quirks
+from ..protocol.s3_urls import shown_s3_url
 from ..transport.senders import ClientSender, OwnSender
 from .bucket_documents import BucketDocumentMethods
 from .buckets import BucketMethods
@@ -164,15 +165,21 @@ class S3Client(
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.url}>"
+        return f"<{type(self).__name__} {self._shown()}>"
 
     @property
     def url(self) -> httpx.URL:
-        """The endpoint, without user and password; ``s3:`` and the bucket, if any, where settings say where it is."""
+        """The endpoint, without user and password; ``s3:`` and the bucket, if any, where settings say where it is.
+
+        For people: a prefix is percent-encoded, and a bucket's name in lower case, as URLs have their hosts.
+        """
+        return httpx.URL(self._shown())
+
+    def _shown(self) -> str:
         endpoint = self._session.endpoint
         if endpoint.hosts is None and is_found(endpoint):
-            return httpx.URL(endpoint.origin + endpoint.path)
-        return httpx.URL(f"s3:/{endpoint.path}/{endpoint.prefix}" if endpoint.bucket else "s3:")
+            return endpoint.origin + endpoint.path
+        return shown_s3_url(endpoint.bucket, endpoint.prefix) if endpoint.bucket else "s3:"
 
     def __reduce_ex__(self, _: object) -> Never:
         raise TypeError("an S3Client holds connections and keys, which do not leave this process: make another there")

@@ -12,6 +12,7 @@ import httpx
 from ..errors import UsageError
 from ..models.identity import Secret
 from ..protocol.checksums import is_payload_hash
+from ..protocol.fields import has_customer_key, in_the_clear
 from ..transport.redaction import SECRET_HEADERS
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def merged(headers: HeaderTypes | None, options: Headers, endpoint: Endpoint) ->
         for name, _ in options:
             if _subject(name) in said:
                 raise UsageError(f"given twice: in headers= as {said[_subject(name)]}, and by the option for {name}")
-    if not endpoint.private and any(name.lower().endswith("-customer-key") for name, _ in options):
-        raise UsageError(f"SSECustomer: its key would travel in the clear to {endpoint.origin}; use https")
+    if not endpoint.private and has_customer_key((*given, *options)):
+        raise UsageError(in_the_clear(endpoint.origin))
     return (*given, *options)
 
 

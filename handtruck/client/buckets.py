@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self, Unpack
+from urllib.parse import urlsplit
 
 from ..errors import Conflict, HandtruckError, InvalidResponse, NotFound, S3Error, UsageError
 from ..protocol import fields, operations
-from ..protocol.address import Location
+from ..protocol.address import Location, check_bucket
 from ..protocol.options import common_headers
+from ..protocol.regions import check_region, parse_aws_host, partition_of
 from .base import Family
 
 if TYPE_CHECKING:
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
     from ..models.buckets import BucketInfo, ObjectOwnership
     from ..protocol.address import Query
     from ..protocol.documents import ListedBuckets
+    from ..protocol.operations import Operation
     from ..protocol.options import CannedACL, CommonOptions
 
 _ELSEWHERE: Final = (301, 307)
 _MOST_A_PAGE: Final = 10_000
+_CREATE: Final = "CreateBucket"
+_OLD_NAMES: Final = {"EU": "eu-west-1"}
+_FIRST_REGION: Final = "us-east-1"
 
 
 class BucketFamily(Family):
@@ -43,9 +49,7 @@ class BucketFamily(Family):
             )
         if not endpoint.fixed and not bucket:
             raise UsageError("no bucket is named: give bucket=, or use a client whose URL has a bucket")
-        if bucket is not None and ("/" in bucket or bucket in (".", "..")):
-            raise UsageError(f"{bucket!r} is no bucket's name")
-        return endpoint.locate_bucket(bucket=bucket)
+        return endpoint.locate_bucket(bucket=check_bucket(bucket) if bucket else None)
 
 
 class Buckets:
@@ -130,8 +134,8 @@ class BucketMethods(BucketFamily):
 
         Args:
             bucket: its name; may be left out where the URL is the bucket's.
-            region: where; S3's LocationConstraint. Default: the one of an AWS endpoint's URL, else the server's own.
-                us-east-1 is sent as none at all, as S3 wants it.
+            region: where; S3's LocationConstraint. Default: on AWS the client's, else the server's own. AWS is asked
+                at that region's host, because others do not take it; us-east-1 is sent as none at all, as S3 wants it.
             exist_ok: it may be there already, if it is yours.
             object_lock: its objects can be locked, and it keeps versions, for ever: neither can be undone. What is
                 locked is stored, and paid for, until it is not.
@@ -139,7 +143,7 @@ class BucketMethods(BucketFamily):
             object_ownership: whose objects are that others write, and whether there are ACLs at all.
 
         Raises:
-            UsageError: the arguments make no sense, or the name is missing.
+            UsageError: the arguments make no sense, the name is missing, or the region is another partition's of AWS.
             Conflict: it is there already (``code`` is S3's: BucketAlreadyExists, BucketAlreadyOwnedByYou), or is being
                 made or deleted at this moment (OperationAborted).
             S3Error: S3 does not take the name or the region, or says no.
@@ -149,12 +153,43 @@ class BucketMethods(BucketFamily):
         """
         location = self._locate_bucket(bucket)
         headers = operations.new_bucket_headers(object_lock=object_lock, acl=acl, object_ownership=object_ownership)
-        wanted = self._session.endpoint.region if region is None else fields.text("region", region)
+        wanted = None if region is None else fields.text("region", region)
+        await self._session.ready()
+        constraint = await self._settle(location, wanted)
         try:
-            await self._session.perform(operations.create_bucket(location, wanted, headers, exist_ok=exist_ok))
+            await self._make(operations.create_bucket(location, constraint, headers, exist_ok=exist_ok))
         except Conflict as error:
             if not exist_ok or not await self._is_ours(error):
                 raise
+
+    async def _settle(self, location: Location, wanted: str | None) -> str | None:
+        """See to it that a new bucket's request goes where it can be taken, and tell the constraint that it needs.
+
+        AWS's hosts take no other region than their own, in the constraint as in the signature (that of us-east-1
+        takes others in the constraint). So a region that is not the host's is noted as the bucket's, ahead of time.
+        """
+        session, bucket = self._session, location.bucket
+        session.learned.regions.pop(bucket, None)  # that was another bucket of this name
+        if not session.endpoint.aws:
+            return wanted
+        keys = await session.keys()
+        route = session.route(location, keys, _CREATE)
+        own = region = route.region or _FIRST_REGION
+        if wanted is not None:
+            region = check_region(_OLD_NAMES.get(wanted, wanted))
+            if partition_of(region) is not partition_of(own):
+                raise UsageError(f"region={wanted!r} is in another partition of AWS than the client's, {own!r}")
+        if region != _region_of(route.origin, own):
+            session.learned.regions[bucket] = region
+            route = session.route(location, keys, _CREATE)
+        return _region_of(route.origin, None) if wanted is None else region
+
+    async def _make(self, operation: Operation[None]) -> None:
+        try:
+            await self._session.perform(operation)
+        except BaseException:
+            self._session.learned.regions.pop(operation.location.bucket, None)  # it may be elsewhere, or nowhere
+            raise
 
     async def _is_ours(self, error: Conflict) -> bool:
         """A bucket that is there already is in the list of those who ask. Never taken on trust: others' are traps."""
@@ -198,6 +233,7 @@ class BucketMethods(BucketFamily):
         except NotFound:
             if not missing_ok:
                 raise
+        self._session.learned.regions.pop(location.bucket, None)  # the next one of this name may be elsewhere
 
     async def head_bucket(self, bucket: str | None = None, **options: Unpack[CommonOptions]) -> BucketInfo:
         """Ask whether a bucket is there and may be used, and where it is (HeadBucket).
@@ -287,3 +323,9 @@ class BucketMethods(BucketFamily):
             raise UsageError(f"max_buckets must be from 1 to {_MOST_A_PAGE}, not {max_buckets}")
         service = Location(path=f"{endpoint.path}/", bucket=None, key="")
         return Buckets(self._session, service, prefix, max_buckets)
+
+
+def _region_of(origin: str, default: str | None) -> str | None:
+    """The region whose constraint a host of AWS's takes; the default: it is none of S3's usual hosts."""
+    host = parse_aws_host(urlsplit(origin).hostname or "")
+    return (host.region or _FIRST_REGION) if host else default

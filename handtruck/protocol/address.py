@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import UsageError
-from .arns import is_arn, split_arn
+from .arns import is_arn, parse_arn, split_arn
 from .regions import parse_aws_host
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ Query = tuple[tuple[str, str | None], ...]
 
 _LOOPBACK: Final = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|::1")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-_.~/]*")
+_NO_BUCKET: Final = re.compile(r"\.{0,2}|\s.*|.*\s|.*[/?#\x00-\x1f\x7f].*", re.DOTALL)
 _WRITTEN_AS: Final = "http://HOST, https://HOST:PORT or https://HOST/BUCKET"
 
 
@@ -108,13 +109,17 @@ class Endpoint:
     def private(self) -> bool:
         """Nobody listens: the road is https, or does not leave this machine."""
         if not self.origin:
-            return True  # nothing is sent yet; then it is looked at again
+            return True  # nothing is sent yet; it is looked at again before each request
         return self.secure or _LOOPBACK.fullmatch(urlsplit(self.origin).hostname or "") is not None
 
     @property
     def authority(self) -> str:
         """``host[:port]``, for messages."""
         return self.origin.partition("//")[2] or "S3"
+
+    def url_of(self, location: Location) -> str:
+        """What a place is called in records and messages: not where a request goes, which may depend on the region."""
+        return f"{self.origin}{self.hosts.path if self.hosts else ''}{location.path}"
 
     def locate(self, name: str) -> Location:
         """Where the object called ``name`` lives.
@@ -133,8 +138,10 @@ class Endpoint:
             return Location(path=f"{self.path}/{encode_path(f'{bucket}/{key}')}", bucket=bucket, key=key)
         bucket, slash, key = name.partition("/")
         path = f"{self.path}/{encode_path(name)}"
-        # A lone segment may be a bucket, or a key of a bucket that stands in a host we do not know.
-        return Location(path=path, bucket=bucket if slash and bucket else None, key=key if slash else name)
+        if not slash and self.origin and not self.aws and self.hosts is None:
+            # It may be a bucket, or a key of a bucket that stands in a host we do not know.
+            return Location(path=path, bucket=None, key=name)
+        return Location(path=path, bucket=bucket or None, key=key)
 
     def locate_bucket(self, name: str = "/", bucket: str | None = None) -> Location:
         """Where a bucket's own requests (listings) go: ``bucket``, or the one in ``name`` or in the URL.
@@ -182,6 +189,49 @@ def parse_endpoint(url: str, *, bucket: str | None = None, addressing: Addressin
     )
 
 
+def check_bucket(bucket: object) -> str:
+    """A bucket's name as callers may give it; of an access point's ARN, the one that is a segment of a path.
+
+    Servers have names that AWS has not (capitals, ``_``, ``tenant:name``). What is refused here is no name anywhere,
+    or would be another place in a path.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(bucket, str):
+        raise UsageError(f"bucket must be text, not {type(bucket).__name__}")
+    if not bucket:
+        raise UsageError("bucket='' names none (a variable that is empty?): give its name, or leave bucket= out")
+    if is_arn(bucket):
+        parse_arn(bucket)
+        return split_arn(bucket)[0]
+    if not _may_be_bucket(bucket):
+        raise UsageError(
+            f"{bucket!r:.80} is no bucket's name: give the name alone, without / ? # and white space around it"
+        )
+    return bucket
+
+
+def check_addressing(addressing: object) -> None:
+    """One of :data:`Addressing`.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if addressing not in ("auto", "path", "virtual"):
+        raise UsageError(f"addressing must be 'auto', 'path' or 'virtual', not {addressing!r:.40}")
+
+
+def _may_be_bucket(name: str) -> bool:
+    if _NO_BUCKET.fullmatch(name):
+        return False
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def has_userinfo(url: str) -> bool:
     """The URL has a user, and perhaps a password."""
     return "@" in _split(url).netloc
@@ -221,14 +271,16 @@ def _bucket_of(
     host: str, path: str, aws_bucket: str | None, bucket: str | None, addressing: Addressing
 ) -> tuple[str | None, bool]:
     """The bucket that the URL names, and whether every name is a key of it."""
-    if addressing not in ("auto", "path", "virtual"):
-        raise UsageError(f"addressing must be 'auto', 'path' or 'virtual', not {addressing!r}")
+    check_addressing(addressing)
+    bucket = None if bucket is None else check_bucket(bucket)
     in_path = unquote(path.rpartition("/")[2], errors="surrogateescape") or None
     if addressing == "virtual":
         if bucket and aws_bucket and bucket != aws_bucket:
             raise UsageError(f"bucket={bucket!r}, but the host of the endpoint URL is that of {aws_bucket!r}")
         return bucket or aws_bucket or _first_label(host), True
     if in_path:
+        if not _may_be_bucket(in_path):
+            raise UsageError(f"the path of the endpoint URL ends in {in_path!r:.80}, which is no bucket's name")
         if bucket and bucket != in_path:
             raise UsageError(f"bucket={bucket!r}, but the path of the endpoint URL ends in {in_path!r}")
         return in_path, True

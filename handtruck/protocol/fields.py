@@ -243,3 +243,13 @@ def _tag(what: str, value: object, least: int, most: int) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"the {what} of a tag, {value!r:.60}, cannot be encoded as UTF-8") from None
     return value
+
+
+def has_customer_key(headers: Iterable[tuple[str, str]]) -> bool:
+    """A key of the caller's, for SSE-C, is among them."""
+    return any(name.lower().endswith("-customer-key") for name, _ in headers)
+
+
+def in_the_clear(origin: str) -> str:
+    """What to say where such a key would go to a host that is not asked over https."""
+    return f"SSECustomer: its key would travel in the clear to {origin}; use https"

@@ -63,6 +63,11 @@ class Hosts(Protocol):
     """Where requests go."""
 
     @property
+    def path(self) -> str:
+        """What all paths begin with: encoded, mostly empty."""
+        ...
+
+    @property
     def aws(self) -> bool:
         """It is AWS that answers."""
         ...
@@ -136,6 +141,11 @@ class AwsHosts:
             raise UsageError("S3 Transfer Acceleration has no FIPS hosts: leave out one of the two")
         if self.accelerate and self.addressing == "path":
             raise UsageError("S3 Transfer Acceleration has the bucket in the host: it does not go with path style")
+
+    @property
+    def path(self) -> str:
+        """Nothing."""
+        return ""
 
     @property
     def aws(self) -> bool:

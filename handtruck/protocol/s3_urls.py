@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from ..errors import UsageError
+from .address import encode_path
 from .arns import is_arn, parse_arn, split_arn
 
 _SCHEME: Final = "s3://"
@@ -52,3 +53,9 @@ def parse_s3_url(url: str) -> tuple[str, str]:
     if not _BUCKET.fullmatch(bucket) or bucket in _NO_BUCKETS:
         raise UsageError("what follows s3:// is no bucket's name (A-Z a-z 0-9 . - _)")
     return bucket, prefix
+
+
+def shown_s3_url(bucket: str, prefix: str) -> str:
+    """A bucket, and what keys begin with, as a URL that shows them: percent-encoded, and no segment is only dots."""
+    segments = encode_path(f"{bucket}/{prefix}").split("/")
+    return "s3://" + "/".join(["%2E" * len(each) if each in (".", "..") else each for each in segments])

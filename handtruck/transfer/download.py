@@ -155,7 +155,7 @@ async def _compare(
 def _target(session: Session, plan: DownloadPlan, path: Path) -> StagedTarget:
     if plan.resume:
         version = wire_query([each for each in plan.query if each[0] == "versionId"])  # the others change no byte
-        url = f"{session.endpoint.origin}{plan.location.path}{'?' if version else ''}{version}"
+        url = f"{session.endpoint.url_of(plan.location)}{'?' if version else ''}{version}"
         return PartialTarget(path, url, durable=plan.durable)
     return AtomicTarget(path)
 

@@ -108,7 +108,7 @@ async def upload_resumably(
         OSError: the record cannot be made beside the file.
         UsageError: another upload of the file to the same object is under way.
     """
-    url = session.endpoint.origin + plan.location.path
+    url = session.endpoint.url_of(plan.location)
     several = source.size > plan.part_size
     record = await in_thread(partial(open_record, path, url, create=several), limiter=session.threads)
     if record is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
@@ -18,10 +18,13 @@ from handtruck.protocol.address import (
     Location,
     Query,
     canonical_query,
+    check_bucket,
     encode_path,
     parse_endpoint,
     wire_query,
 )
+from handtruck.protocol.hosts import CustomHosts
+from handtruck.protocol.s3_urls import parse_s3_url
 
 from .strategies import DETERMINISTIC, ENCODED_KEYS, names, queries
 
@@ -260,6 +263,33 @@ def test_a_bucket_that_does_not_go_with_the_url(
         parse_endpoint(url, bucket=bucket, addressing=addressing)
 
 
+@pytest.mark.parametrize(
+    "bucket", ["", ".", "..", "a/b", "/", "a?b", "a#b", " a", "a\n", "a\x00b", "\ud800", "arn:x", 7]
+)
+def test_what_is_no_bucket(bucket: Any) -> None:
+    """Whatever the URL and the addressing: it would be another place in the path, or is no name anywhere."""
+    for url in ("http://host", "http://host/two", "https://two.s3.amazonaws.com"):
+        for addressing in get_args(Addressing):
+            with pytest.raises(UsageError, match=r"bucket|ARN"):
+                parse_endpoint(url, bucket=bucket, addressing=addressing)
+
+
+@pytest.mark.parametrize("path", ["..", "base/..", ".", "a%2Fb", "%2e%2E", "a%3Fb", "a%00"])
+def test_a_path_that_ends_in_no_bucket(path: str) -> None:
+    with pytest.raises(UsageError, match="which is no bucket's name"):
+        parse_endpoint(f"http://host/{path}")
+
+
+@DETERMINISTIC
+@given(st.from_regex(r"\A[A-Za-z0-9._-]{1,255}\Z", fullmatch=True))
+def test_buckets_of_s3_urls_are_buckets(bucket: str) -> None:
+    """The same rule, less what cannot stand in a URL."""
+    try:
+        assert parse_s3_url(f"s3://{bucket}/x") == (check_bucket(bucket), "x")
+    except UsageError:
+        assert bucket in (".", "..")
+
+
 MARKER = "S3cretMarker"
 NOISE = st.text(max_size=6) | st.sampled_from(["/", "?", "#", "@", ":", "%", "[", "]", "\\", " ", "\n", "１", "%zz"])
 RESTS = st.sampled_from(["host", "host:9000", "host:x", "[::1]", "[::1", "", "host/b", "host/%zz", "host?q", "ho st"])
@@ -384,3 +414,13 @@ def test_order_does_not_matter_and_sent_is_signed(query: Query, random: Random) 
     assert wire_query(shuffled) == wire_query(query)
     pairs = [part.partition("=")[::2] for part in wire_query(query).split("&")] if query else []
     assert "&".join(f"{name}={value}" for name, value in sorted(pairs)) == canonical_query(query)
+
+
+def test_what_a_place_is_called_in_records() -> None:
+    """Two gateways behind one host are two places."""
+    names = set()
+    for path in ("", "/east", "/west"):
+        hosts = CustomHosts(origin="http://host", path=path)
+        endpoint = Endpoint(origin="http://host", path="", bucket=None, fixed=False, region=None, hosts=hosts)
+        names.add(endpoint.url_of(endpoint.locate("bucket/key")))
+    assert names == {"http://host/bucket/key", "http://host/east/bucket/key", "http://host/west/bucket/key"}

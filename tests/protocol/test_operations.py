@@ -226,3 +226,16 @@ def test_a_hash_of_the_whole_body_cannot_be_sent_in_parts() -> None:
     algorithm = (("x-amz-checksum-algorithm", "CRC32"),)
     of_all = ("x-amz-checksum-type", "FULL_OBJECT")
     assert operations.sort_upload_headers(algorithm).create == (*algorithm, of_all)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "name"),
+    [
+        ("PUT", (), "PutObject"),
+        ("PUT", (("X-Amz-Copy-Source", "b/k"),), "CopyObject"),
+        ("GET", (("x-amz-copy-source", "b/k"),), "GetObject"),
+    ],
+)
+def test_what_a_request_of_the_callers_own_is_called(method: str, headers: Headers, name: str) -> None:
+    """Directory buckets take a copy with one's own keys only: it goes by its name, however it was written."""
+    assert operations.plain(method, HERE, (), headers).name == name

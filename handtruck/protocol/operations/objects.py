@@ -21,7 +21,7 @@ def plain(method: str, location: Location, query: Query, headers: Headers) -> Op
     """A request of the caller's own making. POST, and writes with a condition, are not sent twice blindly."""
     idempotent = method in ("GET", "HEAD") or (method in ("PUT", "DELETE") and not is_conditional(headers))
     return Operation(
-        name=_PLAIN_NAMES.get(method, method) if location.key and not query else method,
+        name=_plain_name(method, headers) if location.key and not query else method,
         method=method,
         location=location,
         query=query,
@@ -29,6 +29,12 @@ def plain(method: str, location: Location, query: Query, headers: Headers) -> Op
         idempotent=idempotent,
         parse=_whole,
     )
+
+
+def _plain_name(method: str, headers: Headers) -> str:
+    if method == "PUT" and any(name.lower() == "x-amz-copy-source" for name, _ in headers):
+        return "CopyObject"
+    return _PLAIN_NAMES.get(method, method)
 
 
 _PLAIN_NAMES: Final = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
