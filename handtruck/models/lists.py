@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,10 +58,10 @@ class _Unfrozen:
         self.__class__ = AwsObjectMeta  # type: ignore[assignment]  # noqa: PLE0237 - every object has it
 
 
+_Make: TypeAlias = "Callable[[str, int | None, str | None, datetime | None, str | None, str | None], AwsObjectMeta]"
+
 # Called as the constructor is, without the names, at a third of its cost: listings make them by the million.
-object_meta = cast(
-    "Callable[[str, int | None, str | None, datetime | None, str | None, str | None], AwsObjectMeta]", _Unfrozen
-)
+object_meta: _Make = cast("_Make", _Unfrozen)
 
 
 class ObjectPage(list[AwsObjectMeta]):
