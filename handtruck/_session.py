@@ -337,7 +337,7 @@ class Session:
         if is_taken(error):
             keep_clock(self, corrections)
         if await correct(self, error, attempt, corrections):
-            retries.attempts += 1  # what was not right about it is no fault of the server's, or the road's
+            retries.attempt -= 1  # it is sent once more, not retried: nothing was wrong with the server, or the road
             return
         asked = error.retry_after if isinstance(error, S3Error) else 0.0
         outcome = outcome_of(error, attempt.operation)

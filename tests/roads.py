@@ -18,7 +18,8 @@ import pytest
 
 from handtruck._tasks import in_thread, isolated
 from handtruck.transport import DEFAULT_TIMEOUT
-from handtruck.transport.senders import ClientSender, OwnSender, proxy_of
+from handtruck.transport.own import OwnSender, proxy_of
+from handtruck.transport.senders import ClientSender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

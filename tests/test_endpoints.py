@@ -15,7 +15,7 @@ from handtruck.errors import UsageError
 from tests.scripted import Peer, Reply, Request, quick, serve, xml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from handtruck.protocol.address import Addressing
@@ -383,3 +383,26 @@ async def test_access_points_in_names() -> None:
         await s3.copy(f"{arn}/2026/11", "other/key")
     assert aws.urls[0] == "GET https://logs-111122223333.s3-accesspoint.us-east-1.amazonaws.com/2026/11"
     assert aws.asked[-1].headers["x-amz-copy-source"] == f"{arn}/object/2026/11".replace(":", "%3A")
+
+
+SERVERS: Final[dict[str, tuple[int, Callable[[httpx.Request], bool]]]] = {
+    "https://s3.eu-west-1.amazonaws.com": (1, lambda one: one.headers["x-amz-sdk-checksum-algorithm"] == "CRC32"),
+    "https://fra1.digitaloceanspaces.com": (1, lambda one: one.headers["if-match"] == "e"),
+    "https://gateway.storjshare.io": (9 << 20, lambda one: one.method == "PUT"),  # in one, where parts are larger
+}
+
+
+@pytest.mark.parametrize("entered", [True, False])
+@pytest.mark.parametrize("url", SERVERS)
+async def test_a_writer_knows_its_server(url: str, entered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is told before anything was awaited holds for the server that is found."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    size, check = SERVERS[url]
+    everybody = Anybody()
+    async with httpx.AsyncClient(transport=everybody) as own:
+        s3 = quick(S3Client("s3://logs", own, credentials=KEYS))
+        if entered:
+            await s3.__aenter__()
+        async with s3.open("key", "wb", if_match='"e"') as f:
+            await f.write(bytes(size))
+    assert check(everybody.asked[0])

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from handtruck.credentials.refreshing import RefreshingCredentials
-from handtruck.errors import S3Error, UsageError
+from handtruck.errors import NotFound, S3Error, UsageError
 from handtruck.models import Credentials
 from tests.scripted import Reply, Request, client, error, serve, store
 
@@ -223,3 +223,20 @@ async def test_a_refusal_that_comes_after_the_cancellation_leaves_no_note() -> N
             cancelled.set()
     assert not [note for note in notes if "may remain" in note]
     assert any("AccessDenied" in note for note in notes)
+
+
+async def test_a_complete_that_was_refused_for_its_keys_was_not_lost() -> None:
+    """The upload is gone, and an older object has the same bytes: it is no proof that ours was written."""
+    data, asked = bytes(9 << 20), 0
+
+    def refuse(_: Request) -> Reply:
+        nonlocal asked
+        asked += 1
+        return error(400, "ExpiredToken") if asked == 1 else error(404, "NoSuchUpload")
+
+    async with store() as (s3, tiny):
+        await s3.upload("bucket/key", data, metadata={"v": "1"})
+        tiny.on("CompleteMultipartUpload", refuse)
+        with pytest.raises(NotFound, match="NoSuchUpload"):
+            await s3.upload("bucket/key", data, metadata={"v": "2"})
+        assert asked == 2

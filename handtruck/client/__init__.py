@@ -15,7 +15,8 @@ from ..errors import UsageError
 from ..protocol.address import Addressing, has_userinfo
 from ..protocol.quirks import Quirks, QuirksName, chosen_quirks
 from ..protocol.s3_urls import shown_s3_url
-from ..transport.senders import ClientSender, OwnSender
+from ..transport.own import OwnSender
+from ..transport.senders import ClientSender
 from .bucket_documents import BucketDocumentMethods
 from .buckets import BucketMethods
 from .configuration import ConfigurationMethods

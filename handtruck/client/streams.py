@@ -138,18 +138,22 @@ class StreamMethods(Family):
             )
         if mode != "wb":
             raise UsageError(f'mode must be "rb" or "wb", not {mode!r}')
-        plan = UploadPlan(
-            location=location,
-            headers=self._sending(headers, cast("WriteOptions", options), location),
-            part_size=part_size,
-            workers=workers_count,
-            slots=workers_count,
-            tries=part_tries,
-            hashed=calculate_content_sha256 is not False,
-            options=sending,
-        )
-        plan.check(self._session.quirks)
-        return ObjectWriter(self._session, plan, progress)
+
+        def plan() -> UploadPlan:
+            made = UploadPlan(
+                location=location,
+                headers=self._sending(headers, cast("WriteOptions", options), location),
+                part_size=part_size,
+                workers=workers_count,
+                slots=workers_count,
+                tries=part_tries,
+                hashed=calculate_content_sha256 is not False,
+                options=sending,
+            )
+            made.check(self._session.quirks)
+            return made
+
+        return ObjectWriter(self._session, plan(), progress, plan if self._session.find is not None else None)
 
     def stream(
         self,

@@ -21,8 +21,9 @@ from ..models.identity import Secret
 from ..protocol.checksums import UNSIGNED_PAYLOAD
 from ..protocol.signing import Signature
 from ..transport import Transport
+from ..transport.own import OwnSender
 from ..transport.redaction import forget_frames
-from ..transport.senders import DirectSender, Draft, OwnSender
+from ..transport.senders import DirectSender, Draft
 from .whole import SecretBytes
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ caller's exceptions do not pass through the task group, which would wrap them.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -31,7 +30,7 @@ from .blocks import TURN, Blocks, Turns, is_bytes
 from .jobs import upload_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -124,10 +123,18 @@ class ObjectWriter:
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
     """
 
-    def __init__(self, session: Session, plan: UploadPlan, progress: ProgressCallback | None) -> None:
-        self._name = str(plan.location)
+    def __init__(
+        self,
+        session: Session,
+        plan: UploadPlan,
+        progress: ProgressCallback | None,
+        again: Callable[[], UploadPlan] | None = None,
+    ) -> None:
+        self._session = session
+        self._plan = plan
+        self._again = again  # makes the plan anew, once it is known which server it is for
+        self._progress = progress
         self._blocks = HandedBlocks()
-        self._job: Callable[[], Awaitable[UploadResult]] = partial(upload_stream, session, plan, self._blocks, progress)
         self._crew: AbstractAsyncContextManager[Siblings] | None = None
         self._upload: anyio.CancelScope  # from here on to be made inside an event loop
         self._over = anyio.Event()
@@ -143,6 +150,9 @@ class ObjectWriter:
     async def __aenter__(self) -> Self:
         if self._crew is not None:
             raise UsageError(f"{self!r} can be entered once")
+        if self._again is not None:
+            await self._session.ready()
+            self._plan = self._again()
         self._upload = anyio.CancelScope()
         self._crew = siblings()
         crew = await self._crew.__aenter__()
@@ -174,7 +184,7 @@ class ObjectWriter:
             del error, against, outside, failure, loudest
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name}>"
+        return f"<{type(self).__name__} {self._plan.location}>"
 
     @property
     def result(self) -> UploadResult:
@@ -185,9 +195,9 @@ class ObjectWriter:
         """
         if self._result is None:
             raise UsageError(
-                f"{self._name} has no result: what leaving the block raised says whether it was written"
+                f"{self._plan.location} has no result: what leaving the block raised says whether it was written"
                 if self._left
-                else f"{self._name} is not there yet: it appears when the block is left, or by aclose()"
+                else f"{self._plan.location} is not there yet: it appears when the block is left, or by aclose()"
             )
         return self._result
 
@@ -255,7 +265,7 @@ class ObjectWriter:
     def _broken(self, why: str) -> anyio.BrokenResourceError:
         # Cancelled at the last step it may be there all the same: S3 has done what nobody waited to hear.
         fate = "may or may not have been written" if self._blocks.ended else "was not written"
-        return anyio.BrokenResourceError(f"{why}; {self._name} {fate}")
+        return anyio.BrokenResourceError(f"{why}; {self._plan.location} {fate}")
 
     async def _hand_over(self, view: memoryview) -> None:
         begin = self._position
@@ -284,7 +294,7 @@ class ObjectWriter:
         """The child. It raises nothing but interrupts."""
         with self._upload:
             try:
-                self._result = await self._job()
+                self._result = await upload_stream(self._session, self._plan, self._blocks, self._progress)
             except Exception as error:  # noqa: BLE001 - the next call raises it, and __aexit__() does
                 self._failure = error
             except anyio.get_cancelled_exc_class() as cancelled:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.request import getproxies, proxy_bypass
 
-import anyio
 import httpx
 
 from .._body import NO_BODY
-from .._tasks import LoopLocks, in_thread, isolated, settled
+from .._tasks import settled
 from ..errors import UsageError
-from . import DEFAULT_LIMITS, DEFAULT_TIMEOUT, NO_TRACE, Transport
+from . import NO_TRACE, Transport
 from .exchange import Call
 from .foreign import library_of
 from .heads import says_close, write_head
@@ -30,15 +28,15 @@ from .values import DirectResponse
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from httpx._types import ProxyTypes, TimeoutTypes
+    from httpx._types import TimeoutTypes
 
     from .._body import Body
     from .bodies import Arrival
 
 _CLOSING: Final = 5.0
 CLOSED: Final = "this S3Client is closed"
-_USER_AGENT: Final = "handtruck"
-_USUAL: Final = (("Accept", "*/*"), ("User-Agent", _USER_AGENT))
+USER_AGENT: Final = "handtruck"
+_USUAL: Final = (("Accept", "*/*"), ("User-Agent", USER_AGENT))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -313,72 +311,3 @@ class _Adapted:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
-
-
-# Whichever fits
-
-
-class OwnSender:
-    """The sender of an S3Client that was given no client; which kind it is, the first request decides.
-
-    Args:
-        max_connections: at once.
-        proxy: an explicit one; otherwise the environment's counts, as for httpx.
-    """
-
-    def __init__(self, *, max_connections: int, proxy: ProxyTypes | None = None) -> None:
-        self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=DEFAULT_LIMITS.keepalive_expiry)
-        self._proxy = proxy
-        self._making = LoopLocks()
-        self._sender: Sender | None = None
-        self._closed = False
-
-    async def prepare(self, draft: Draft) -> Prepared:
-        """See :class:`Sender`."""
-        return await (self._sender or await self._chosen(draft.origin)).prepare(draft)
-
-    async def _chosen(self, origin: str) -> Sender:
-        async with self._making.here():
-            if self._sender is None and not self._closed:
-                sender = await self._make(origin)
-                if not self._closed:  # still
-                    self._sender = sender
-            if self._sender is None:
-                raise UsageError(CLOSED)
-            return self._sender
-
-    async def _make(self, origin: str) -> Sender:
-        proxy = self._proxy or proxy_of(origin)
-        if not proxy:
-            return DirectSender(Transport(limits=self._limits))
-        # Proxies are httpx's business. Reading the CA bundle takes 20 ms: in a thread.
-        limiter = anyio.CapacityLimiter(1)
-        tls = await isolated(lambda: in_thread(httpx.create_ssl_context, limiter=limiter))
-        try:
-            client = httpx.AsyncClient(
-                verify=tls,
-                limits=self._limits,
-                proxy=proxy,
-                trust_env=False,  # it was looked at, and two opinions are one too many
-                timeout=DEFAULT_TIMEOUT,
-                headers={"User-Agent": _USER_AGENT},
-            )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise UsageError(f"the proxy (proxy=, or the environment's) cannot be used: {error}") from error
-        return ClientSender(client, owned=True, forwarding=origin.startswith("http:"))
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        self._closed = True
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            await sender.aclose()
-
-
-def proxy_of(origin: str) -> str | None:
-    """The proxy that the environment names for requests to ``origin``."""
-    url, proxies = httpx.URL(origin), getproxies()
-    named = proxies.get(url.scheme) or proxies.get("all")
-    if not named or proxy_bypass(url.netloc.decode("ascii")) or proxy_bypass(url.host):  # IPv6 without its brackets
-        return None
-    return named if "://" in named else f"http://{named}"

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from handtruck.errors import HandtruckError, UsageError
-from handtruck.transport.senders import DirectSender, OwnSender
+from handtruck.transport.own import OwnSender
+from handtruck.transport.senders import DirectSender
 from tests.scripted import SILENCE, Reply, client, serve, store, truncated
 from tests.senders.support import BODY, GOES_RED, PART
 
@@ -188,8 +189,8 @@ async def test_many_first_requests_make_one_sender(monkeypatch: pytest.MonkeyPat
 
 async def test_mutation_no_lock_around_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     async def chosen(self: OwnSender, origin: str) -> Sender:
-        self._sender = await self._make(origin)
-        return self._sender
+        self._known[origin] = await self._make(origin)
+        return self._known[origin]
 
     monkeypatch.setattr(OwnSender, "_chosen", chosen)
     with pytest.raises(GOES_RED):

@@ -8,7 +8,7 @@ from urllib.request import getproxies
 import httpx
 import pytest
 
-from handtruck.transport.senders import proxy_of
+from handtruck.transport.own import proxy_of
 from tests.senders.support import GOES_RED, http_client
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
@@ -70,6 +70,6 @@ def test_mutation_a_proxy_that_is_forgotten(forgotten: str, monkeypatch: pytest.
     def others() -> dict[str, str]:
         return {name: url for name, url in getproxies().items() if name != forgotten}
 
-    monkeypatch.setattr("handtruck.transport.senders.getproxies", others)
+    monkeypatch.setattr("handtruck.transport.own.getproxies", others)
     with pytest.raises(GOES_RED):
         check_we_are_of_one_mind({f"{forgotten.upper()}_PROXY": "http://p:1"}, monkeypatch)

@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from handtruck import S3Client
+from handtruck._body import NO_BODY
 from handtruck.errors import ConnectionFailed, UsageError
-from handtruck.transport.senders import ClientSender, DirectSender, proxy_of
+from handtruck.transport.own import OwnSender, proxy_of
+from handtruck.transport.senders import ClientSender, DirectSender, Draft, _Direct
 from tests.scripted import Reply, TinyS3, client, quick, serve
 from tests.senders.support import BODY, GOES_RED, PART, http_client
 
@@ -109,7 +111,7 @@ async def test_everything_goes_through(way: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", WAYS)
 async def test_mutation_a_proxy_that_is_passed_by(way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("handtruck.transport.senders.proxy_of", lambda _: None)
+    monkeypatch.setattr("handtruck.transport.own.proxy_of", lambda _: None)
     init = S3Client.__init__
     monkeypatch.setattr(S3Client, "__init__", lambda self, url, **rest: init(self, url, **{**rest, "proxy": None}))
     with pytest.raises(ConnectionFailed, match=ELSEWHERE):
@@ -145,7 +147,7 @@ async def test_keys_that_httpx_folds_arrive_as_they_are() -> None:
 @pytest.mark.anyio
 async def test_mutation_targets_as_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     direct = partial(ClientSender, owned=True)
-    monkeypatch.setattr("handtruck.transport.senders.ClientSender", lambda http, **_: direct(http))
+    monkeypatch.setattr("handtruck.transport.own.ClientSender", lambda http, **_: direct(http))
     with pytest.raises((*GOES_RED, ExceptionGroup)):
         await check_folded_keys_arrive()
 
@@ -196,7 +198,7 @@ async def check_no_proxy_goes_direct(no_proxy: str, monkeypatch: pytest.MonkeyPa
         assert (await s3.get("b/k")).content == b"direct"
         assert proxy.asked == []
         sender: Any = s3._session.sender
-        assert isinstance(sender._sender, DirectSender)
+        assert [type(each) for each in sender._senders.values()] == [DirectSender]
 
 
 NOT_BY_PROXY: Final = ("127.0.0.1", "*", "example.com, 127.0.0.1", "127.0.0.1:{port}")
@@ -208,9 +210,62 @@ async def test_no_proxy_goes_direct(no_proxy: str, monkeypatch: pytest.MonkeyPat
     await check_no_proxy_goes_direct(no_proxy, monkeypatch)
 
 
+async def check_each_host_is_looked_at(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint's hosts are many (buckets, regions): of each it is asked whether it goes by the proxy."""
+    hosts = {"inside": "direct", "outside": "by proxy"}
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "inside.invalid")
+    sender = OwnSender(max_connections=2)
+    roads: dict[str, str] = {}
+    for host in sorted(hosts, key=lambda host: host != first):
+        for _ in range(2):
+            prepared = await sender.prepare(draft_for(f"http://{host}.invalid"))
+            assert hosts[host] == roads.setdefault(host, "direct" if isinstance(prepared, _Direct) else "by proxy")
+    assert len(sender._senders) == 2
+    await sender.aclose()
+    with pytest.raises(UsageError, match="closed"):
+        await sender.prepare(draft_for("http://inside.invalid"))
+
+
+def draft_for(origin: str) -> Draft:
+    return Draft(
+        method="GET",
+        origin=origin,
+        target="/",
+        headers=[],
+        body=NO_BODY,
+        timeout=None,
+        extensions=None,
+        idempotent=True,
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["inside", "outside"])
+async def test_each_host_is_looked_at(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_each_host_is_looked_at(first, monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_mutation_the_first_host_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OwnSender, "_road", lambda *_: (None, False))
+    with pytest.raises(GOES_RED):
+        await check_each_host_is_looked_at("inside", monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_what_is_remembered_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handtruck.transport.own._MOST_ORIGINS", 3)
+    sender = OwnSender(max_connections=2)
+    for number in range(10):
+        await sender.prepare(draft_for(f"http://host-{number}.invalid"))
+    assert (len(sender._known), len(sender._senders)) == (1, 1)
+    await sender.aclose()
+
+
 @pytest.mark.anyio
 async def test_mutation_no_proxy_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handtruck.transport.senders.proxy_bypass", lambda _: False)
+    monkeypatch.setattr("handtruck.transport.own.proxy_bypass", lambda _: False)
     with pytest.raises(GOES_RED):
         await check_no_proxy_goes_direct("127.0.0.1", monkeypatch)
 
@@ -223,7 +278,7 @@ async def test_no_proxy_for_others_changes_nothing(monkeypatch: pytest.MonkeyPat
         async with s3_of(f"http://{ELSEWHERE}") as s3:
             assert (await s3.get("b/k")).status_code == 404
             sender: Any = s3._session.sender
-            assert isinstance(sender._sender, ClientSender)
+            assert [type(each) for each in sender._senders.values()] == [ClientSender]
         assert proxy.asked == [f"GET http://{ELSEWHERE}/b/k"]
 
 
@@ -261,7 +316,7 @@ async def test_mutation_the_constructor_decides(monkeypatch: pytest.MonkeyPatch)
     def early(self: S3Client, url: str, **options: Any) -> None:
         init(self, url, **options)
         found = proxy_of(url)
-        monkeypatch.setattr("handtruck.transport.senders.proxy_of", lambda _: found)
+        monkeypatch.setattr("handtruck.transport.own.proxy_of", lambda _: found)
 
     monkeypatch.setattr(S3Client, "__init__", early)
     with pytest.raises(ConnectionFailed, match=ELSEWHERE):

@@ -38,7 +38,7 @@ from handtruck.credentials import ConfigCredentials, StaticCredentials
 from handtruck.errors import S3Error, UsageError
 from handtruck.models import Credentials
 from handtruck.transfer import download, files, multipart, sources, upload, workers
-from handtruck.transport import senders
+from handtruck.transport import own, senders
 from tests.transfer.cancelling import (
     BLOCKS,
     BY_ITS_OWN_SCOPE,
@@ -467,7 +467,7 @@ async def test_closing_a_client(way: Way, monkeypatch: pytest.MonkeyPatch) -> No
                 async with handtruck.S3Client("http://s3.test", credentials=StaticCredentials("id", "key")) as client:
                     await client.get(OBJECT)
 
-            monkeypatch.setattr(senders.OwnSender, "_make", make)
+            monkeypatch.setattr(own.OwnSender, "_make", make)
             trial = await run(job, at=at, way=way)
             if not trial.fired:
                 assert trial.kind is None
@@ -484,7 +484,7 @@ async def test_a_client_that_is_closed_while_it_is_made(monkeypatch: pytest.Monk
         await client.aclose()
         return senders.ClientSender(httpx.AsyncClient(transport=s3, trust_env=False), owned=True)
 
-    monkeypatch.setattr(senders.OwnSender, "_make", make)
+    monkeypatch.setattr(own.OwnSender, "_make", make)
     for _ in range(2):
         with pytest.raises(UsageError, match="closed"):
             await client.get(OBJECT)
