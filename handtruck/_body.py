@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -49,10 +49,15 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BytesBody:
-    """A body in memory; never changed, never copied as a whole."""
+    """A body in memory; never changed, never copied as a whole.
+
+    Attributes:
+        threads: it is worth them to send it, and it is sent inside :func:`handtruck._tasks.isolated`.
+    """
 
     view: memoryview
     payload_hash: str
+    threads: anyio.CapacityLimiter | None = field(default=None, kw_only=True)
 
     @property
     def length(self) -> int:
@@ -61,7 +66,7 @@ class BytesBody:
 
     def stream(self) -> httpx.AsyncByteStream:
         """The memory."""
-        return ViewStream(self.view)
+        return ViewStream(self.view, self.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,16 @@ class ViewStream(httpx.AsyncByteStream):
     No async generator: one that a cancelled request abandons is left to the event loop to finish.
     """
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview, threads: anyio.CapacityLimiter | None = None) -> None:
         self.view: memoryview = view
+        self.threads: anyio.CapacityLimiter | None = threads
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return _SliceIterator(self.view)
+
+    def forget(self) -> None:
+        """It was sent, or given up: whoever keeps this keeps no memory of the caller's."""
+        self.view = memoryview(b"")
 
 
 class _SliceIterator:

@@ -179,7 +179,7 @@ async def check_the_hops_of_a_download(target: Path, monkeypatch: pytest.MonkeyP
         write(self, view, offset)
 
     monkeypatch.setattr(wire, "_PAUSE", 10_000)
-    monkeypatch.setattr(bodies, "_HOP_TIME", 60.0)
+    monkeypatch.setattr(bodies, "HOP_TIME", 60.0)
     monkeypatch.setattr(ResponseBody, "pour", counted_pour)
     monkeypatch.setattr(ResponseBody, "readinto", counted_readinto)
     monkeypatch.setattr(bodies, "in_thread", counted_hop)
@@ -205,7 +205,7 @@ async def test_hops_and_writes_that_a_download_makes(tmp_path: Path, monkeypatch
 
 @pytest.mark.anyio
 async def test_mutation_a_hop_for_each_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_HOP", 1)
+    monkeypatch.setattr(bodies, "HOP", 1)
     with pytest.raises(AssertionError):
         await check_the_hops_of_a_download(tmp_path / "k", monkeypatch)
 

@@ -10,7 +10,7 @@ that are used again, too, when they were sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,8 +91,8 @@ class FilePiece:
         view = memoryview(self.buffer)[: self.part.length]
         payload_hash = await in_thread(self._read, view, limiter=self.session.threads)
         if self.checksum is not None:
-            return SummedBody(view, payload_hash, self.checksum)
-        return BytesBody(view, payload_hash)
+            return SummedBody(view, payload_hash, self.checksum, threads=self.session.threads)
+        return BytesBody(view, payload_hash, threads=self.session.threads)
 
     def _read(self, view: memoryview) -> str:
         self.source.read_into(view, self.part.offset)
@@ -140,7 +140,8 @@ class MemoryPiece:
 
     async def load(self) -> BytesBody:
         """See :class:`Piece`."""
-        return await self.session.bytes_body(self.view, hashed=self.hashed, algorithm=self.algorithm)
+        body = await self.session.bytes_body(self.view, hashed=self.hashed, algorithm=self.algorithm)
+        return replace(body, threads=self.session.threads)
 
     def release(self) -> None:
         """See :class:`Piece`."""

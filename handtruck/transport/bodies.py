@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from .._body import stop_if_cancelled
 from .._tasks import in_thread
+from .wire import FAST, HOP, HOP_TIME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 64 * 1024
 _AT_ONCE: Final = 1024 * 1024  # what a length that is only claimed may make us set aside
-_AHEAD_OF_US: Final = 128 * 1024  # that much at once: the network is faster than the loop, and a thread pays
-_HOP: Final = 8 * 1024 * 1024  # bytes after which a thread comes back and others have their turn
-_HOP_TIME: Final = 0.05  # seconds after which it waits no more: a trickle is the loop's business
 
 
 class ResponseBody(httpx.AsyncByteStream):
@@ -149,9 +147,9 @@ class ResponseBody(httpx.AsyncByteStream):
         got = 0
         try:
             while got < len(room):
-                count = await self._some(room[got : got + _AHEAD_OF_US])
+                count = await self._some(room[got : got + FAST])
                 got += count
-                if not count or count == _AHEAD_OF_US:
+                if not count or count == FAST:
                     break
         except httpx.TransportError:
             if not got:
@@ -166,13 +164,13 @@ class ResponseBody(httpx.AsyncByteStream):
         assert left is not None
 
         def work() -> int:
-            until = monotonic() + _HOP_TIME
+            until = monotonic() + HOP_TIME
             done, have = 0, got
             have += wire.fill(view[got : got + left], until)
             while True:
                 sink(view[:have])
                 done += have
-                if done == got + left or done >= _HOP:
+                if done == got + left or done >= HOP:
                     break
                 stop_if_cancelled()
                 have = wire.fill(view[: got + left - done], until)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -20,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from .._body import ViewStream
 from .._tasks import in_thread, isolated
 from .heads import MAX_HEAD, Head, find_end, parse_head
+from .wire import FAST, HOP, HOP_TIME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -145,7 +147,8 @@ class Exchange:
         if self._small:
             return await self._send_bytes(memoryview(self._small)[self.sent :])
         if isinstance(call.stream, ViewStream):
-            return await self._send_bytes(memoryview(call.head)) or await self._send_bytes(call.stream.view)
+            stream = call.stream
+            return await self._send_bytes(memoryview(call.head)) or await self._send_bytes(stream.view, stream.threads)
         return await self._send_stream(memoryview(call.head), call.stream, call.length)
 
     async def _send_stream(self, pending: memoryview, stream: object, length: int | None) -> Head | None:
@@ -177,7 +180,7 @@ class Exchange:
             return await self._send_bytes(memoryview(b"".join((pending, block))))
         return await self._send_bytes(pending) or await self._send_bytes(block)
 
-    async def _send_bytes(self, view: memoryview) -> Head | None:
+    async def _send_bytes(self, view: memoryview, threads: anyio.CapacityLimiter | None = None) -> Head | None:
         """Views, because the head is among them: tracebacks are printed with their locals."""
         while view:
             try:
@@ -187,10 +190,22 @@ class Exchange:
                 return self._look_after(error)
             if early is not None:
                 return early
-            if count:
+            self.sent += count
+            view = view[count:]
+            if threads is not None and view and count >= FAST and self.wire.outpaced:
+                count = await self._lend(view, threads)
                 self.sent += count
                 view = view[count:]
         return None
+
+    async def _lend(self, view: memoryview, threads: anyio.CapacityLimiter) -> int:
+        """Lend the connection to a thread that sends; gives how many bytes went."""
+        wire = self.wire
+        wire.lent = True
+        try:
+            return await in_thread(wire.push, view[:HOP], monotonic() + HOP_TIME, limiter=threads)
+        finally:
+            wire.take_back()
 
     def _look(self) -> Head | None:
         """The answer, if it is there already.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
 
-from .._body import NO_BODY
+from .._body import NO_BODY, ViewStream
 from .._tasks import settled
 from ..errors import UsageError
 from . import NO_TRACE, Transport
@@ -235,8 +235,9 @@ class ClientSender:
             request.extensions["target"] = draft.origin.encode("ascii") + raw if self._forwarding else raw
         request.extensions["handtruck.idempotent"] = draft.idempotent
         # An empty one too: httpx's own is an async generator, see _body.
-        request.stream = _as_stream_of(library.AsyncByteStream, draft.body.stream())
-        return _ThroughClient(self, request)
+        body = draft.body.stream()
+        request.stream = _as_stream_of(library.AsyncByteStream, body)
+        return _ThroughClient(self, request, body)
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Hand it to the client."""
@@ -260,11 +261,12 @@ class ClientSender:
 class _ThroughClient:
     """A request of a client's own making."""
 
-    __slots__ = ("_request", "_sender")
+    __slots__ = ("_body", "_request", "_sender")
 
-    def __init__(self, sender: ClientSender, request: httpx.Request) -> None:
+    def __init__(self, sender: ClientSender, request: httpx.Request, body: httpx.AsyncByteStream) -> None:
         self._sender = sender
         self._request = request
+        self._body = body
 
     def headers(self) -> list[tuple[str, str]]:
         """See :class:`Prepared`."""
@@ -291,8 +293,10 @@ class _ThroughClient:
         return httpx.Request(self._request.method, str(self._request.url))
 
     def forget_body(self) -> None:
-        """See :class:`Prepared`."""
+        """See :class:`Prepared`. An answer keeps httpcore's request, and that the stream, whatever ours has."""
         self._request.stream = library_of(self._request).ByteStream(b"")
+        if isinstance(self._body, ViewStream):
+            self._body.forget()
 
 
 def _as_stream_of(base: type, stream: httpx.AsyncByteStream) -> Any:

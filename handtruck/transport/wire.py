@@ -6,7 +6,7 @@ the network, without a turn of the event loop for each 16 KiB.
 
 A socket that is always ready would never let others run: after :data:`TURN` bytes without a wait comes a checkpoint.
 One that brings more than the loop should carry is lent to a worker thread, which fills whole blocks from it and comes
-back at the first pause: threads never wait for the network.
+back at the first pause: threads never wait for the network. So is one that takes more than the loop should encrypt.
 Closing is synchronous, so that a cancellation needs no shield.
 """
 
@@ -32,6 +32,15 @@ TURN: Final = 1024 * 1024
 AHEAD: Final = 16 * 1024
 """Bytes of a body that may come together with its head; only they are copied."""
 
+FAST: Final = 128 * 1024
+"""Bytes that the kernel brings or takes at once where the network is faster than the loop, and a thread pays."""
+
+HOP: Final = 8 * 1024 * 1024
+"""Bytes after which a thread comes back, and others have their turn."""
+
+HOP_TIME: Final = 0.05
+"""Seconds after which a thread waits no more: a trickle is the loop's business."""
+
 _PLAIN_BLOCK: Final = 1024 * 1024
 _SECURE_BLOCK: Final = 256 * 1024  # OpenSSL encrypts and writes all of it before it comes back: 0.2 ms
 _STEP: Final = 1.0  # seconds
@@ -50,7 +59,7 @@ class Wire:
         view: memory for the answer's head and what comes with it.
         fresh: no answer ever came on it.
         idle_since: on the pool's clock.
-        lent: a worker thread reads from it; closed meanwhile, it is closed when the thread is back.
+        lent: a worker thread uses it; closed meanwhile, it is closed when the thread is back.
         waited: others have run since this was set to False.
     """
 
@@ -174,6 +183,28 @@ class Wire:
                     break
                 got += count
         return got
+
+    @property
+    def outpaced(self) -> bool:
+        """Large bodies had better be sent in a thread: there is much to encrypt. In the clear that would cost more."""
+        return self.secure and self._ready is not None
+
+    def push(self, view: memoryview, until: float) -> int:
+        """In a worker thread: send what goes without a pause, waiting for nothing after ``until`` (time.monotonic).
+
+        Whatever else ends this is met again by the next call; of what remains the same bytes must be offered again.
+        """
+        assert _POLL is not None
+        sent, ready = 0, _POLL()
+        ready.register(self.sock, select.POLLIN | select.POLLOUT)
+        goes_on = [(self.sock.fileno(), select.POLLOUT)]
+        with suppress(OSError):
+            while sent < len(view):
+                count = self.try_send(view[sent:])
+                if count < 0 and (monotonic() >= until or ready.poll(_PAUSE) != goes_on):
+                    break
+                sent += max(count, 0)
+        return sent
 
     def take_back(self) -> None:
         """The thread that it was lent to is done with it."""

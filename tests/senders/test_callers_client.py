@@ -81,7 +81,7 @@ async def test_mutation_a_request_of_our_own(library: Any, monkeypatch: pytest.M
         prepared: Any = await prepare(self, draft)
         request = library.Request(draft.method, draft.origin + draft.target, headers=draft.headers)
         request.stream, request.extensions = prepared._request.stream, prepared._request.extensions
-        return _ThroughClient(self, request)
+        return _ThroughClient(self, request, prepared._body)
 
     monkeypatch.setattr(ClientSender, "prepare", without_him)
     with pytest.raises(GOES_RED):

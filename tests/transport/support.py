@@ -18,6 +18,8 @@ from tests.transport.peer import let_others_run, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    import anyio
+
     from handtruck.transport.bodies import ResponseBody
     from handtruck.transport.wire import Wire
     from tests.transport.peer import Answer, Peer, Script
@@ -43,14 +45,20 @@ def transport(**options: Any) -> Transport:
 
 
 def request(
-    url: str, method: str = "GET", *, view: bytes | None = None, idempotent: bool = False, **options: Any
+    url: str,
+    method: str = "GET",
+    *,
+    view: bytes | None = None,
+    threads: anyio.CapacityLimiter | None = None,
+    idempotent: bool = False,
+    **options: Any,
 ) -> httpx.Request:
-    """``view``: a body that is sent as it lies in memory."""
+    """``view``: a body that is sent as it lies in memory; by ``threads``, if they are given and it pays."""
     if idempotent:
         options["extensions"] = {**options.get("extensions", {}), "handtruck.idempotent": True}
     if view is not None:
         options["headers"] = {"Content-Length": str(len(view)), **options.get("headers", {})}
-        options["stream"] = ViewStream(memoryview(view))
+        options["stream"] = ViewStream(memoryview(view), threads)
     if "stream" in options:  # then httpx adds no headers of its own
         options["headers"] = {"Host": httpx.URL(url).netloc.decode(), **options.get("headers", {})}
     return httpx.Request(method, url, **options)

@@ -26,7 +26,7 @@ import pytest
 from handtruck._tasks import in_thread, isolated, siblings
 from handtruck.transport import bodies, wire
 from handtruck.transport.bodies import ResponseBody
-from handtruck.transport.wire import Wire
+from handtruck.transport.wire import HOP, Wire
 from tests.transport.peer import Line, answer, answering, leave, let_others_run, ok, serving
 from tests.transport.support import (
     GOES_RED,
@@ -60,7 +60,6 @@ LARGE: Final = pattern(10 * MIB + 12_345)
 HEAD: Final = b"HTTP/1.1 200 OK\r\n"
 CHUNKED: Final = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 BREAKS: Final = (httpx.RemoteProtocolError, httpx.ReadError)
-HOP: Final = bodies._HOP
 SOON: Final = 10.0
 """Seconds after which what was waited for does not come any more."""
 
@@ -102,7 +101,7 @@ def secure(request: pytest.FixtureRequest, authority: Authority) -> dict[str, An
 def one_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread stays until the peer is done, however slow this machine is: no pause is one."""
     monkeypatch.setattr(wire, "_PAUSE", 10_000)
-    monkeypatch.setattr(bodies, "_HOP_TIME", 60.0)
+    monkeypatch.setattr(bodies, "HOP_TIME", 60.0)
 
 
 @dataclass
@@ -853,7 +852,7 @@ async def test_mutation_what_came_with_the_head_is_passed_over(
 async def test_mutation_a_hop_without_end(
     secure: dict[str, Any], one_hop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "_HOP", 2**60)
+    monkeypatch.setattr(bodies, "HOP", 2**60)
     with pytest.raises(GOES_RED):
         await check_a_hop(secure)
 

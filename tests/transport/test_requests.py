@@ -282,7 +282,7 @@ async def test_targets_are_sent_byte_for_byte(target: bytes) -> None:
 async def test_mutation_a_large_body_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     original = exchange.Exchange._send_bytes
 
-    async def copying(self: exchange.Exchange, data: bytes | memoryview) -> Any:
+    async def copying(self: exchange.Exchange, data: bytes | memoryview, *_: object) -> Any:
         return await original(self, bytearray(data))  # type: ignore[arg-type]
 
     monkeypatch.setattr(exchange.Exchange, "_send_bytes", copying)
