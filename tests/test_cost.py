@@ -12,16 +12,17 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx
 import pytest
 
-from handtruck import S3Client, _body
+from handtruck import S3Client, _body, _tasks
 from handtruck._tasks import in_thread
 from handtruck.credentials import StaticCredentials
-from handtruck.transfer import files, sources
+from handtruck.transfer import files, sources, workers
 from handtruck.transport import bodies, reading, senders, wire
 from handtruck.transport.bodies import ResponseBody
 from tests.scripted import store
@@ -193,7 +194,7 @@ async def check_the_hops_of_a_download(target: Path, monkeypatch: pytest.MonkeyP
     assert target.read_bytes() == body
     assert counted == {"pour": 2, "hop": 2}
     assert written == [2 * MIB] * 4
-    assert {type(block) for block in blocks} == {bytearray}
+    assert {type(block) for block in blocks} == {mmap}
     assert len({id(block) for block in blocks}) <= 2
 
 
@@ -216,6 +217,46 @@ async def test_mutation_writes_of_what_is_there(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(wire.Wire, "fill", lambda self, view, until: fill(self, view[: 64 * 1024], until))
     with pytest.raises(AssertionError):
         await check_the_hops_of_a_download(tmp_path / "k", monkeypatch)
+
+
+async def check_what_a_small_download_takes(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hops: the part is made, the bytes are written, it is renamed. Tasks: the job's, its feeder's, a worker's."""
+    counted: Counter[str] = Counter()
+    run_sync, start_soon = anyio.to_thread.run_sync, _tasks.Siblings.start_soon
+
+    async def hop(*args: Any, **options: Any) -> Any:
+        counted["hop"] += 1
+        return await run_sync(*args, **options)
+
+    def start(self: _tasks.Siblings, *args: Any) -> None:
+        counted["task"] += 1
+        start_soon(self, *args)
+
+    async with store() as (s3, tiny):
+        tiny.put("b/k", BODY)
+        await s3.head("b/k")  # looks for a profile, once
+        monkeypatch.setattr(anyio.to_thread, "run_sync", hop)
+        monkeypatch.setattr(_tasks.Siblings, "start_soon", start)
+        await s3.get_file_parallel("b/k", target, workers_count=8)
+    assert target.read_bytes() == BODY
+    assert counted == {"hop": 3, "task": 3}
+
+
+@pytest.mark.anyio
+async def test_what_a_small_download_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await check_what_a_small_download_takes(tmp_path / "k", monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_mutation_all_workers_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(self: workers.Hands, _: int) -> None:
+        while self.left:
+            self.left -= 1
+            self.start()
+
+    monkeypatch.setattr(workers.Hands, "call", call)
+    with pytest.raises(AssertionError):
+        await check_what_a_small_download_takes(tmp_path / "k", monkeypatch)
 
 
 @pytest.mark.anyio

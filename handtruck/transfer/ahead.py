@@ -14,6 +14,7 @@ import anyio
 
 from .._attempt import PLAIN, Options
 from ..errors import UsageError
+from .buffers import fresh
 from .stream import check_object
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 OPENING: Final = 256 * 1024
 """Bytes that entering asks for: who wants only the end of the object, or a word with it, has not paid for a part."""
 
+_NOTHING: Final = memoryview(b"")
 _LEAST: Final = 64 * 1024  # what a request asks for at least: a smaller one takes as long
 
 
@@ -134,7 +136,7 @@ class Piece:
 
     start: int
     stop: int
-    buffer: bytearray
+    buffer: memoryview
     ready: int = field(init=False)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     error: BaseException | None = None
@@ -146,7 +148,7 @@ class Piece:
 
     def __getitem__(self, bounds: tuple[int, int]) -> memoryview:
         start, stop = bounds
-        return memoryview(self.buffer)[start - self.start : stop - self.start]
+        return self.buffer[start - self.start : stop - self.start]
 
 
 @dataclass(slots=True)
@@ -162,14 +164,14 @@ class Memory:
         """There is one more."""
         return self.taken < self.count
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> memoryview:
         """A buffer for so many bytes."""
         self.taken += 1
-        return self.buffers.take() if self.buffers.free or size == self.buffers.size else bytearray(size)
+        return self.buffers.take() if self.buffers.free or size == self.buffers.size else fresh(size)
 
     def give_back(self, piece: Piece) -> None:
         """Nobody uses its buffer any more."""
-        buffer, piece.buffer = piece.buffer, bytearray()
+        buffer, piece.buffer = piece.buffer, _NOTHING
         self.taken -= 1
         if len(buffer) == self.buffers.size:
             self.buffers.give_back(buffer)

@@ -117,7 +117,7 @@ async def download_file(session: Session, plan: DownloadPlan, path: Path, meter:
     """Fetch an object into a file. To be called inside :func:`handtruck._tasks.isolated`."""
     target = await in_thread(_target, session, plan, path, limiter=session.threads)
     try:
-        read = await in_thread(target.found, limiter=session.threads)
+        read = await in_thread(target.found, limiter=session.threads) if plan.resume else None
         expected, tally = None, None
         if plan.verify:
             expected = await ask(session, plan)
@@ -178,7 +178,8 @@ async def _fetched(
                 raise  # it was the same one, in ranges, a moment ago
             log.warning("%s: starting over: %s", target.path, error)
             meter.begin(0, None)
-    await in_thread(target.clear, limiter=session.threads)
+    if plan.resume:
+        await in_thread(target.clear, limiter=session.threads)
     if tally is not None:
         tally.pieces.clear()
     return await Download(session, plan, target, meter, tally=tally).run(), 0

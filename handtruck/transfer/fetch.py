@@ -54,7 +54,7 @@ class IntoFile:
         """See :class:`Destination`."""
         buffer = self.buffers.take()
         try:
-            return await reader.pour(memoryview(buffer)[:most], self.sink(start), self.threads)
+            return await reader.pour(buffer[:most], self.sink(start), self.threads)
         finally:
             self.buffers.give_back(buffer)
 

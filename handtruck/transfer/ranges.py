@@ -142,7 +142,7 @@ class _Ranges:
         start, stop = self._requests[number]
         buffer = self._buffers.take()
         try:
-            view = memoryview(buffer)[: stop - start]
+            view = buffer[: stop - start]
             fetch = Fetch(remote=self._remote, start=start, stop=stop, destination=IntoMemory(view, start))
             await fetch.run()
             if fetch.position != stop:

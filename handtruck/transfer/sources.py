@@ -77,7 +77,7 @@ class FilePiece:
     buffers: Buffers
     hashed: bool
     algorithm: ChecksumAlgorithm | None = None
-    buffer: bytearray | None = None
+    buffer: memoryview | None = None
     checksum: Checksum | None = None
 
     @property
@@ -88,7 +88,7 @@ class FilePiece:
     async def load(self) -> BytesBody:
         """See :class:`Piece`."""
         self.buffer = self.buffers.take()
-        view = memoryview(self.buffer)[: self.part.length]
+        view = self.buffer[: self.part.length]
         payload_hash = await in_thread(self._read, view, limiter=self.session.threads)
         if self.checksum is not None:
             return SummedBody(view, payload_hash, self.checksum, threads=self.session.threads)
@@ -194,11 +194,11 @@ async def _collected(
             size = growing_part_size(number, part_size, grow=grow, limits=limits)
             if buffers.size != size + 1:
                 buffers = Buffers(size + 1)
-            # The first grows: most streams end in it, and a buffer of 8 MiB for 100 bytes is 0.5 ms of zeros.
+            # The first grows: most streams end in it, and for 100 bytes a page of 2 MiB is much.
             data = Filling(buffers.take() if number > 1 else bytearray())
             data += rest
             more = more and await blocks.read(data, size + 1)
             rest = bytes(data.view(size, size + 1))
             last = not more and not rest
-            give_back = partial(buffers.give_back, data.buffer)
+            give_back = partial(buffers.give_back, memoryview(data.buffer))
             yield MemoryPiece(session, number, data.view(0, size), last, hashed, algorithm, give_back)

@@ -8,6 +8,8 @@ many there are, and with them the memory. The error policy is that of :func:`han
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -35,15 +37,31 @@ async def run_workers(
     outbox, inbox = anyio.create_memory_object_stream[T](0)
     with inbox:  # until all are done: to find it closed would be one more error, of the feeder
         async with siblings() as crew:
-            crew.start_soon(_feed, feed, outbox, free)
-            for _ in range(workers):
-                crew.start_soon(_work, handle, inbox, free)
+            hands = Hands(workers, partial(crew.start_soon, _work, handle, inbox, free))
+            crew.start_soon(_feed, feed, outbox, free, hands)
 
 
-async def _feed(feed: AsyncGenerator[T, None], outbox: MemoryObjectSendStream[T], free: anyio.Semaphore) -> None:
+@dataclass(slots=True)
+class Hands:
+    """Workers, of whom each begins when there is work and nobody idle: most objects need one."""
+
+    left: int
+    start: Callable[[], object]
+
+    def call(self, idle: int) -> None:
+        """There is work."""
+        if self.left and not idle:
+            self.left -= 1
+            self.start()
+
+
+async def _feed(
+    feed: AsyncGenerator[T, None], outbox: MemoryObjectSendStream[T], free: anyio.Semaphore, hands: Hands
+) -> None:
     async with outbox, Closing(feed.aclose, GRACE):
         free.acquire_nowait()  # no checkpoint before the feed has begun: only then does closing it close its source
         async for item in feed:
+            hands.call(outbox.statistics().tasks_waiting_receive)
             await outbox.send(item)
             await free.acquire()
 

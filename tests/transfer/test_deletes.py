@@ -148,7 +148,17 @@ async def test_all_of_them_and_nothing_else(source: Source) -> None:
 
 @EITHER
 async def test_so_many_requests_at_once() -> None:
+    """The first answers come when there are so many: whoever is idle takes the next one."""
+    full = anyio.Event()
+
+    async def wait(_: object) -> None:
+        if here.s3.in_flight == 3:
+            full.set()
+        with anyio.fail_after(10):
+            await full.wait()
+
     async with world() as here:
+        here.s3.before_answer = wait
         names = [f"k{number}" for number in range(40)]
         await here.client.delete_objects(names, "bucket", workers_count=3)
         assert here.s3.most_in_flight == 3

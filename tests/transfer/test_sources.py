@@ -334,12 +334,15 @@ AWKWARD: Final = pytest.mark.parametrize("kind", ["timeout", "scope", "group"])
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart"])
 async def test_the_real_error_comes_out(kind: str, operation: str) -> None:
-    """Found: RuntimeError in its place, because our shield ended before the scope that it lay in."""
+    """Found: RuntimeError in its place, because our shield ended before the scope that it lay in.
+
+    While the one worker sends, the source waits at a yield.
+    """
     source = Source()
     async with store() as (s3, tiny):
         tiny.on(operation, error(403, "AccessDenied"))
         with pytest.raises(AccessDenied) as caught:
-            await s3.put_multipart("b/k", getattr(source, kind)(), part_size=PART, workers_count=2)
+            await s3.put_multipart("b/k", getattr(source, kind)(), part_size=PART, workers_count=1)
         assert not hasattr(caught.value, "__notes__")
         assert tiny.uploads == {}
         await s3.put("b/after", b"the task's scopes are in order")
