@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -37,7 +36,7 @@ async def run_workers(
     outbox, inbox = anyio.create_memory_object_stream[T](0)
     with inbox:  # until all are done: to find it closed would be one more error, of the feeder
         async with siblings() as crew:
-            hands = Hands(workers, partial(crew.start_soon, _work, handle, inbox, free))
+            hands = Hands(workers, lambda: crew.start_soon(_work, handle, inbox, free))
             crew.start_soon(_feed, feed, outbox, free, hands)
 
 
