@@ -23,6 +23,7 @@ from handtruck import S3Client, _body, _tasks
 from handtruck._tasks import in_thread
 from handtruck.credentials import StaticCredentials
 from handtruck.transfer import files, sources, workers
+from handtruck.transfer.buffers import Buffers
 from handtruck.transport import bodies, reading, senders, wire
 from handtruck.transport.bodies import ResponseBody
 from tests.scripted import store
@@ -237,6 +238,7 @@ async def check_what_a_small_download_takes(target: Path, monkeypatch: pytest.Mo
         await s3.head("b/k")  # looks for a profile, once
         monkeypatch.setattr(anyio.to_thread, "run_sync", hop)
         monkeypatch.setattr(_tasks.Siblings, "start_soon", start)
+        monkeypatch.setattr(Buffers, "take", None)  # a huge page
         await s3.get_file_parallel("b/k", target, workers_count=8)
     assert target.read_bytes() == BODY
     assert counted == {"hop": 3, "task": 3}

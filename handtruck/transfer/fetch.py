@@ -22,6 +22,7 @@ from ..protocol.checksums import is_strong, same_etag
 from ..protocol.parts import parse_content_range, parse_unsatisfied, range_header
 from ..transport.foreign import broke_off
 from ..transport.reading import raw_reader, read_whole
+from .buffers import fresh
 from .progress import CallbackFailed
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from ..protocol.operations import Headers, Operation
     from ..transport.reading import RawReader
     from .buffers import Buffers
+
+
+_LITTLE: Final = 256 * 1024  # a huge page for less is cleared in vain
 
 
 class Destination(Protocol):
@@ -52,6 +56,8 @@ class IntoFile:
 
     async def take(self, reader: RawReader, start: int, most: int | None) -> int:
         """See :class:`Destination`."""
+        if most is not None and most <= _LITTLE:
+            return await reader.pour(fresh(most), self.sink(start), self.threads)
         buffer = self.buffers.take()
         try:
             return await reader.pour(buffer[:most], self.sink(start), self.threads)
