@@ -1,14 +1,25 @@
-"""A process that does one transfer, and is killed in the middle of it: ``python -m tests.transfer.killed``."""
+"""Processes that do one transfer each, and are killed in the middle of it.
+
+They are forked from one process that has imported everything already and has neither threads nor a loop: a new
+interpreter for each would take longer than what it does.
+"""
 
 from __future__ import annotations
 
-import sys
-from typing import Any, Final
+import multiprocessing
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
 
 import anyio
 
 from handtruck import S3Client
 from handtruck.protocol import parts
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
 
 LOOPS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "asyncio": ("asyncio", {}),
@@ -17,17 +28,38 @@ LOOPS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 
 
-async def main(direction: str, url: str, name: str, path: str, part_size: int) -> None:
-    """One transfer with ``resume=True``."""
-    async with S3Client(url) as s3:
-        if direction == "up":
-            await s3.upload(name, path, part_size=part_size, workers_count=2, resume=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """An object moved ``up`` from ``path``, or ``down`` to there, with ``resume=True``, on a loop of its own."""
+
+    loop: str
+    direction: str
+    url: str
+    name: str
+    path: Path
+    part_size: int
+
+    def start(self) -> BaseProcess:
+        """Do it in a process of its own."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "trio", "uvloop"])
+        process = context.Process(target=_run, args=(self,))
+        with mock.patch.dict(os.environ):  # what is killed saves no coverage, so that none needs to be measured
+            for variable in [name for name in os.environ if name.startswith("COVERAGE")]:
+                del os.environ[variable]
+            process.start()
+        return process
+
+
+def _run(transfer: Transfer) -> None:
+    parts.MIN_PART_SIZE = min(parts.MIN_PART_SIZE, transfer.part_size)  # type: ignore[misc]
+    backend, options = LOOPS[transfer.loop]
+    anyio.run(_transfer, transfer, backend=backend, backend_options=options)
+
+
+async def _transfer(what: Transfer) -> None:
+    async with S3Client(what.url) as s3:
+        if what.direction == "up":
+            await s3.upload(what.name, what.path, part_size=what.part_size, workers_count=2, resume=True)
         else:
-            await s3.download(name, path, part_size=part_size, workers_count=2, resume=True)
-
-
-if __name__ == "__main__":
-    loop, direction, url, name, path, part_size = sys.argv[1:]
-    parts.MIN_PART_SIZE = min(parts.MIN_PART_SIZE, int(part_size))  # type: ignore[misc]
-    backend, options = LOOPS[loop]
-    anyio.run(main, direction, url, name, path, int(part_size), backend=backend, backend_options=options)
+            await s3.download(what.name, what.path, part_size=what.part_size, workers_count=2, resume=True)

@@ -6,9 +6,8 @@ moved again: at most what its workers had in hand.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -20,6 +19,7 @@ from tests.conformance.support import PART as REAL_PART
 from tests.conformance.support import connect, content, url_with_keys
 from tests.scripted import TinyS3, client, serve
 from tests.scripted.proxy import Road, road_to
+from tests.transfer.killed import Transfer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,23 +46,23 @@ def mine(anyio_backend: Any) -> int:
     return 2 if name == "trio" else int(bool(options.get("use_uvloop")))
 
 
-async def killed_at(road: Road, direction: str, at: int, arguments: list[str]) -> bool:
-    """Run a transfer in a process of its own and kill it at a byte count; False: it was done before."""
-    # What is killed saves no coverage, so that none needs to be measured.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    command = [sys.executable, "-m", "tests.transfer.killed", *arguments]
-    process = await anyio.open_process(command, stderr=None, env=environment)
-    async with process:
+async def killed_at(road: Road, at: int, transfer: Transfer) -> bool:
+    """Let a process do a transfer and kill it at a byte count; False: it was done before."""
+    process = transfer.start()
 
-        def kill() -> None:
-            process.send_signal(signal.SIGKILL)
-            road.cut()
+    def kill() -> None:
+        process.kill()
+        road.cut()
 
-        road.when(direction, at, kill)
-        await process.wait()
+    try:
+        road.when(transfer.direction, at, kill)
+        await anyio.wait_readable(process.sentinel)
+    finally:
+        process.kill()
+        process.join()
     if road.refuses:
         await road.drain()  # connections that the process had begun, with bytes in them
-    return process.returncode == -signal.SIGKILL
+    return process.exitcode == -signal.SIGKILL
 
 
 def point(index: int, size: int) -> int:
@@ -70,45 +70,43 @@ def point(index: int, size: int) -> int:
     return 200 + (size - 200) * index // POINTS
 
 
-async def check_down(s3: S3Client, road: Road, name: str, target: Path, at: int, arguments: list[str]) -> None:
-    data, part_size = DATA if arguments[-1] == str(PART) else content(2 * REAL_PART + 3), int(arguments[-1])
-    assert await killed_at(road, "down", at, arguments)
-    assert target.read_bytes() == b"old"
+async def check(s3: S3Client, road: Road, at: int, transfer: Transfer) -> None:
+    """Killed there, it leaves what was there before; the next call moves what is missing, and leaves no journal."""
+    name, path = transfer.name, transfer.path
+    how: dict[str, Any] = {"part_size": transfer.part_size, "workers_count": WORKERS, "resume": True}
+    before = path.read_bytes()
+    assert await killed_at(road, at, transfer)
+    assert path.read_bytes() == before
     road.pass_freely()
-    result = await s3.download(name, target, part_size=part_size, workers_count=WORKERS, resume=True)
-    assert target.read_bytes() == data
-    assert road.down <= len(data) - result.resumed + HEADS
-    assert at + road.down - len(data) <= WORKERS * part_size + HEADS  # moved again
-    assert sorted(path.name for path in target.parent.iterdir()) == [target.name]
+    result = await (s3.upload if transfer.direction == "up" else s3.download)(name, path, **how)
+    size, moved = path.stat().st_size, getattr(road, transfer.direction)
+    assert moved <= size - result.resumed + HEADS
+    assert at + moved - size <= WORKERS * transfer.part_size + HEADS, "moved again"
+    assert [path.name for path in path.parent.iterdir()] == [path.name]
 
 
-async def check_up(s3: S3Client, road: Road, name: str, source: Path, at: int, part_size: int, loop: str) -> None:
-    size = source.stat().st_size
-    arguments = [loop, "up", road_url(s3, road), name, str(source), str(part_size)]
-    assert await killed_at(road, "up", at, arguments)
-    road.pass_freely()
-    result = await s3.upload(name, source, part_size=part_size, workers_count=WORKERS, resume=True)
-    assert road.up <= size - result.resumed + HEADS
-    assert at + road.up - size <= WORKERS * part_size + HEADS  # moved again
-    assert sorted(path.name for path in source.parent.iterdir()) == [source.name]
-
-
-def road_url(_: S3Client, road: Road) -> str:
-    return road.url.replace("http://", "http://key-id:secret@")
+def with_keys(url: str) -> str:
+    return url.replace("http://", "http://key-id:secret@")
 
 
 @pytest.mark.parametrize("third", range(3))
 async def test_downloads_killed(third: int, anyio_backend: Any, tmp_path: Path) -> None:
     """Every third of the points on each loop; together they are all."""
     loop = mine(anyio_backend)
+    target = tmp_path / "target"
     tiny = TinyS3()
     tiny.put("b/k", DATA)
     async with serve(tiny) as peer, road_to(peer.url) as road, client(peer, url=road.url) as s3:
         for index in range(loop + 3 * third, POINTS, 9):
-            target = tmp_path / "target"
             target.write_bytes(b"old")
-            where = ["down", road_url(s3, road), "b/k", str(target), str(PART)]
-            await check_down(s3, road, "b/k", target, point(index, SIZE), [LOOPS[loop], *where])
+            await check(s3, road, point(index, SIZE), down(loop, road, target))
+            assert target.read_bytes() == DATA
+
+
+def down(loop: int, road: Road, target: Path) -> Transfer:
+    return Transfer(
+        loop=LOOPS[loop], direction="down", url=with_keys(road.url), name="b/k", path=target, part_size=PART
+    )
 
 
 @pytest.mark.parametrize("third", range(3))
@@ -119,9 +117,10 @@ async def test_uploads_killed(third: int, anyio_backend: Any, tmp_path: Path, mo
     source.write_bytes(DATA)
     tiny = TinyS3()
     async with serve(tiny) as peer, road_to(peer.url) as road, client(peer, url=road.url) as s3:
+        transfer = replace(down(loop, road, source), direction="up")
         for index in range(loop + 3 * third, POINTS, 9):
             tiny.objects.clear()
-            await check_up(s3, road, "b/k", source, point(index, SIZE), PART, LOOPS[loop])
+            await check(s3, road, point(index, SIZE), transfer)
             assert tiny.objects["b/k"].data == DATA
             assert not tiny.uploads
 
@@ -146,15 +145,11 @@ async def test_killed_before_a_real_server(eighth: int, anyio_backend: Any, rgw:
         bucket = f"killed-{loop}-{eighth}"
         assert (await s3.put(bucket, b"")).status_code == 200
         url = url_with_keys(rgw).replace(rgw.url.removeprefix("http://"), road.url.removeprefix("http://"))
-        size, at = len(data), len(data) * eighth // 8
-        assert await killed_at(road, "up", at, [loop, "up", url, f"{bucket}/k", str(source), str(REAL_PART)])
-        road.pass_freely()
-        result = await s3.upload(f"{bucket}/k", source, part_size=REAL_PART, workers_count=WORKERS, resume=True)
-        assert road.up <= size - result.resumed + HEADS
-        assert at + road.up - size <= WORKERS * REAL_PART + HEADS
-        assert [path.name for path in source.parent.iterdir()] == ["source"]
-        arguments = [loop, "down", url, f"{bucket}/k", str(target), str(REAL_PART)]
-        await check_down(s3, road, f"{bucket}/k", target, at, arguments)
+        what = Transfer(loop=loop, direction="up", url=url, name=f"{bucket}/k", path=source, part_size=REAL_PART)
+        at = len(data) * eighth // 8
+        await check(s3, road, at, what)
+        await check(s3, road, at, replace(what, direction="down", path=target))
+        assert target.read_bytes() == data
 
 
 async def test_mutation_a_journal_that_is_not_kept(
@@ -167,7 +162,5 @@ async def test_mutation_a_journal_that_is_not_kept(
     target = tmp_path / "target"
     target.write_bytes(b"old")
     async with serve(tiny) as peer, road_to(peer.url) as road, client(peer, url=road.url) as s3:
-        loop = LOOPS[mine(anyio_backend)]
-        where = [loop, "down", road_url(s3, road), "b/k", str(target), str(PART)]
-        with pytest.raises(AssertionError):
-            await check_down(s3, road, "b/k", target, SIZE * 9 // 10, where)
+        with pytest.raises(AssertionError, match="moved again"):
+            await check(s3, road, SIZE * 9 // 10, down(mine(anyio_backend), road, target))
