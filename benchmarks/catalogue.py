@@ -187,6 +187,14 @@ def choose(names: str, offered: dict[str, Work]) -> list[Work]:
 
 
 def in_turn(names: list[str], number: int) -> list[str]:
-    """The clients' order in a round: each round begins with another one."""
-    start = number % len(names) if names else 0
-    return names[start:] + names[:start]
+    """The clients' order in a round: each begins with another one, and few come after the same one twice.
+
+    Williams's design: 0, 1, n - 1, 2, n - 2, … and then everybody moved by one. Of an even number each comes after
+    each other exactly once in as many rounds as there are clients; of an odd number that takes the mirrored rounds,
+    too.
+    """
+    count = len(names)
+    pattern = [(step + 1) // 2 if step % 2 else -step // 2 for step in range(count)]
+    if count % 2 and number // count % 2:
+        pattern.reverse()
+    return [names[(place + number) % count] for place in pattern]

@@ -8,6 +8,9 @@ import os
 import ssl
 import subprocess
 import xml.etree.ElementTree as ET
+from collections import Counter
+from itertools import pairwise, permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +22,6 @@ from benchmarks.results import Results, collect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MACHINE: Final = {
     "processor": "Abacus",
@@ -191,10 +193,24 @@ def test_names_that_nobody_has(given: list[str], capsys: pytest.CaptureFixture[s
     assert "'nope'; there are: " in capsys.readouterr().err
 
 
-def test_each_round_begins_with_another_client() -> None:
-    names = ["a", "b", "c"]
-    assert [catalogue.in_turn(names, number)[0] for number in range(4)] == ["a", "b", "c", "a"]
-    assert sorted(catalogue.in_turn(names, 1)) == names
+@pytest.mark.parametrize("count", range(1, 12))
+def test_nobody_always_comes_after_the_same_client(count: int) -> None:
+    """What a client leaves behind, such as memory that is gone to the host, is not always the same one's burden."""
+    names = [f"client-{number}" for number in range(count)]
+    rounds = [catalogue.in_turn(names, number) for number in range(2 * count)]
+    assert all(sorted(each) == sorted(names) for each in rounds)
+    assert sorted(each[0] for each in rounds[:count]) == sorted(names)
+    followers = Counter(pair for each in rounds for pair in pairwise(each))
+    assert followers == dict.fromkeys(permutations(names, 2), 2)
+
+
+def test_a_download_finds_memory_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as it needs, written and deleted at once before it."""
+    deleted: list[int] = []
+    monkeypatch.setattr(Path, "unlink", lambda path: deleted.append(path.stat().st_size))
+    monkeypatch.setattr(os, "sync", lambda: None)  # the whole machine's
+    arena.warm(tmp_path / "target", 5 * MIB + 1)
+    assert deleted == [5 * MIB + 1]
 
 
 def test_what_nginx_received_is_judged() -> None:
