@@ -33,7 +33,7 @@ exhaustive: $(VENV)/.dev  ## cancelled at every checkpoint, in the ways that the
 soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back, 10 GiB streamed, on every loop
 	$(BIN)/pytest -m soak -s
 
-bench:  ## side by side with peers: everything, five rounds; needs nginx, takes some two hours
+bench:  ## side by side with peers: everything, five rounds; needs nginx, takes an hour
 	$(PYTHON) -m benchmarks.run --report benchmarks/RESULTS.md --plots docs/plots
 
 bench-quick:  ## a look at the same, under three minutes

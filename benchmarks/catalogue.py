@@ -64,6 +64,11 @@ QUICK_CLIENTS: Final = (
     "aiohttp-s3-client",
     "s5cmd",
 )
+OURS: Final = tuple(name for name, client in CLIENTS.items() if client.kind == "ours")
+# Who is asked where everybody would take hours and tell nothing new.
+FASTEST: Final = (*OURS, "obstore", "obstore-threads", "awscrt", "minio", "s5cmd")
+CONCURRENT: Final = (*OURS, "obstore", "obstore-threads", "aiohttp-s3-client")
+GROWING: Final = ("handtruck-asyncio", "handtruck-trio", "obstore", "awscrt", "s5cmd")
 # Who can be the fastest that a large object's wall time is compared with.
 RIVALS: Final = (
     "obstore",
@@ -84,6 +89,7 @@ class Work:
 
     ``job`` is what the client's process is told (``--work``). ``size`` is an object's bytes, ``count`` how many
     requests (of small objects) or keys. ``disk`` says that a download goes to a disk's file instead of tmpfs's.
+    ``clients`` take part where nobody says who does.
     """
 
     name: str
@@ -94,6 +100,7 @@ class Work:
     count: int = 0
     disk: bool = False
     endpoints: tuple[str, ...] = ("nginx-http",)
+    clients: tuple[str, ...] = tuple(CLIENTS)
 
     @property
     def unit(self) -> str:
@@ -105,9 +112,14 @@ class Work:
         """How many units it has."""
         return self.size / GIB if self.size else self.count
 
+    def clients_at(self, endpoint: str) -> tuple[str, ...]:
+        """Who takes part there."""
+        return self.clients if endpoint == "nginx-http" else FASTEST
+
 
 _ALL: Final = ("nginx-http", "nginx-https", "rgw-http")
 AT_ONCE: Final = (1, 8, 32, 256)
+USUAL: Final = 32
 SCALES: Final = tuple(MIB * 4**power for power in range(7))  # 1 MiB … 4 GiB
 
 
@@ -154,6 +166,8 @@ def works(scale: Scale = FULL) -> dict[str, Work]:
             job=verb,
             workers=workers,
             count=scale.counts[workers],
+            endpoints=("nginx-http", "rgw-http") if workers == USUAL else ("nginx-http",),
+            clients=tuple(CLIENTS) if workers == USUAL else CONCURRENT,
         )
         for verb in ("get", "put")
         for workers in AT_ONCE
@@ -165,6 +179,7 @@ def works(scale: Scale = FULL) -> dict[str, Work]:
             title=f"Download {in_words(length)}",
             job="download",
             size=length,
+            clients=GROWING,
         )
         for length in scale.scales
     ]

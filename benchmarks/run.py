@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.run                                    # everything: 5 rounds, three endpoints; hours
+    python -m benchmarks.run                                    # everything: 5 rounds, three endpoints; an hour
     python -m benchmarks.run --quick                            # a look, in under three minutes
     python -m benchmarks.run --works get-4k,put-4k@32 --clients handtruck-asyncio,obstore --rounds 3
     python -m benchmarks.run --compare v1.0.0 . --works upload  # two revisions of handtruck, this checkout being "."
@@ -46,7 +46,9 @@ def arguments(line: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--works", metavar="NAME,…", help=f"of: {', '.join(catalogue.works())}; or a family: get-4k, put-4k, scaling"
     )
-    parser.add_argument("--clients", metavar="NAME,…", help=f"of: {', '.join(CLIENTS)}")
+    parser.add_argument(
+        "--clients", metavar="NAME,…", help=f"of: {', '.join(CLIENTS)}; each work has its own, or those you say"
+    )
     parser.add_argument(
         "--endpoint",
         metavar="NAME,…",
@@ -81,7 +83,7 @@ def _complete(options: argparse.Namespace) -> None:
     names = options.works or (QUICK_WORKS if options.quick else ",".join(offered))
     options.works = catalogue.choose(names, offered)
     options.rounds = options.rounds or (3 if options.quick else 5)
-    options.clients = _clients(options)
+    options.clients = _chosen(options)
     options.base = f"@{options.compare[0]}" if options.compare else catalogue.BASE
     if options.endpoint is None:
         options.endpoint = ["nginx-http"] if options.quick else None
@@ -91,9 +93,11 @@ def _complete(options: argparse.Namespace) -> None:
             raise ValueError(f"no endpoint is called {unknown.pop()!r}; there are: {', '.join(ENDPOINTS)}")
 
 
-def _clients(options: argparse.Namespace) -> list[Client]:
-    ours = [client.name for client in CLIENTS.values() if client.kind == "ours"]
-    default = ours if options.compare else catalogue.QUICK_CLIENTS if options.quick else list(CLIENTS)
+def _chosen(options: argparse.Namespace) -> list[Client] | None:
+    """Who was asked for; None says that each work has its own."""
+    if not (options.clients or options.compare or options.quick):
+        return None
+    default = catalogue.OURS if options.compare else catalogue.QUICK_CLIENTS
     names = options.clients.split(",") if options.clients else default
     if unknown := [name for name in names if name not in CLIENTS]:
         raise ValueError(f"no client is called {unknown[0]!r}; there are: {', '.join(CLIENTS)}")
@@ -101,6 +105,14 @@ def _clients(options: argparse.Namespace) -> list[Client]:
     if not options.compare:
         return chosen
     return [_at(client, revision) for client in chosen for revision in options.compare if client.kind == "ours"]
+
+
+def clients_of(options: argparse.Namespace, work: Work, endpoint: str) -> list[Client]:
+    """Who does a work."""
+    if options.clients is not None:
+        chosen: list[Client] = options.clients
+        return chosen
+    return [CLIENTS[name] for name in work.clients_at(endpoint)]
 
 
 def _at(client: Client, revision: str) -> Client:
@@ -125,12 +137,14 @@ def plan(options: argparse.Namespace) -> dict[str, list[Work]]:
 
 def measure(options: argparse.Namespace, output: Path) -> list[dict[str, Any]]:
     """Run everything; each line is in the file as soon as it is known."""
-    for environment in {client.environment for client in options.clients}:
+    planned = plan(options)
+    taking_part = [clients_of(options, work, name) for name, works in planned.items() for work in works]
+    for environment in {client.environment for clients in taking_part for client in clients}:
         environments.python_of(environment)
     output.parent.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = []
     with arena.arena({"machine": arena.machine()}) as place, ExitStack() as servers:
-        for name, works in plan(options).items():
+        for name, works in planned.items():
             try:
                 endpoint = _start(name, servers)
                 place.fill(endpoint, {work.size for work in works if work.size})
@@ -157,8 +171,8 @@ def _rounds(
     place: arena.Arena, endpoint: endpoints.Endpoint, works: list[Work], options: argparse.Namespace
 ) -> Iterable[dict[str, Any]]:
     """Work by work; in each round all clients, in another order; who cannot do a work is asked once."""
-    clients = {client.name: client for client in options.clients}
     for work in works:
+        clients = {client.name: client for client in clients_of(options, work, endpoint.name)}
         out: set[str] = set()
         for number in range(options.rounds):
             for name in catalogue.in_turn(list(clients), number):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.catalogue import CLIENTS, MIB, RIVALS
+from benchmarks.catalogue import CLIENTS, MIB, OURS, RIVALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from benchmarks.results import Cell, Results, Row
 
-OURS: Final = tuple(name for name, client in CLIENTS.items() if client.kind == "ours")
 PEAK: Final = 110 * MIB  # bytes a large object's transfer may take, interpreter included
 GROWTH: Final = 1.25  # how much the cost of a unit may grow with the work
 PARITY: Final = 1.25  # asyncio against trio

@@ -184,6 +184,24 @@ def test_arguments() -> None:
     everything = run.plan(run.arguments([]))
     assert [work.name for work in everything["nginx-https"]] == ["download-tmpfs", "upload", "upload-unsigned"]
     assert "list-100k" not in [work.name for work in everything["rgw-http"]]
+    assert "get-4k@32" in [work.name for work in everything["rgw-http"]]
+
+
+def names_of(line: list[str], work: str, endpoint: str = "nginx-http") -> list[str]:
+    """Who takes part in a work, by that command line."""
+    options = run.arguments(line)
+    return [client.name for client in run.clients_of(options, catalogue.works()[work], endpoint)]
+
+
+def test_who_takes_part() -> None:
+    """Everybody somewhere, and the fastest everywhere, unless somebody says who."""
+    assert names_of([], "upload") == names_of([], "get-4k@32") == list(catalogue.CLIENTS)
+    assert names_of([], "upload", "rgw-http") == names_of([], "upload", "nginx-https") == list(catalogue.FASTEST)
+    assert set(names_of([], "get-4k@256")) < set(catalogue.CLIENTS) > set(names_of([], "scaling@1GiB"))
+    assert names_of(["--clients", "rclone"], "get-4k@256") == ["rclone"]
+    assert names_of(["--quick"], "upload") == list(catalogue.QUICK_CLIENTS)
+    compared = names_of(["--compare", "HEAD", "."], "upload", "rgw-http")
+    assert compared == [f"{name}@{revision}" for name in catalogue.OURS for revision in ("HEAD", ".")]
 
 
 @pytest.mark.parametrize("given", [["--works", "nope"], ["--clients", "nope"], ["--endpoint", "nope"]])
