@@ -27,7 +27,7 @@ tests: $(VENV)/.dev
 tests-httpx: $(VENV)/.dev  ## the same promises where requests go through httpx's own transport
 	$(BIN)/pytest -n $(JOBS) --through=httpx
 
-exhaustive: $(VENV)/.dev  ## cancelled at every checkpoint, in the ways that the suite leaves out
+exhaustive: $(VENV)/.dev  ## what the suite leaves out: more ways to be cancelled, every server on uvloop
 	$(BIN)/pytest -n $(JOBS) -m exhaustive
 
 soak: $(VENV)/.dev  ## the long runs: 1 GiB there and back, 10 GiB streamed, on every loop

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests import blocking, roads
-from tests.loops import LOOPS
+from tests.loops import LOOPS, share_servers
 from tests.servers import faults, moto, rclone, rgw
 from tests.servers.admin import Witness
 from tests.servers.model import NotInstalled, Server
@@ -52,9 +52,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return roads.is_left_out(collection_path, config)
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks are selected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Expect failures where only our own transport can keep a promise."""
+    """Expect failures where only our own transport can keep a promise; not everything with everybody."""
     roads.expect_failures(config, items)
+    share_servers(items)
 
 
 def pytest_collection_finish() -> None:
