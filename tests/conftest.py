@@ -69,12 +69,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure coverage where it tells something new: to be watched takes as long again.
-
-    uvloop runs what asyncio runs; and with real servers trio runs all of it, which elsewhere asyncio does too.
-    """
-    again = "asyncio" in item.name and item.path.parent.name == "conformance"
-    if "uvloop" not in item.name and not again:
+    """Measure coverage on trio, and where no loop is: to be watched takes as long again; asyncio tells little new."""
+    if "asyncio" not in item.name:
         return (yield)
     tracer = sys.gettrace()
     sys.settrace(None)
