@@ -56,7 +56,7 @@ class IntoFile:
 
     async def take(self, reader: RawReader, start: int, most: int | None) -> int:
         """See :class:`Destination`."""
-        if most is not None and most <= _LITTLE:
+        if most is not None and most <= min(_LITTLE, self.buffers.size) and not self.buffers.free:
             return await reader.pour(fresh(most), self.sink(start), self.threads)
         buffer = self.buffers.take()
         try:

@@ -192,7 +192,8 @@ class Exchange:
                 return early
             self.sent += count
             view = view[count:]
-            if threads is not None and view and count >= FAST and self.wire.outpaced:
+            # Nobody waits for a thread that others use: meanwhile nothing would be sent, and no answer heard.
+            if threads is not None and threads.available_tokens and len(view) >= FAST and self.wire.encrypts:
                 count = await self._lend(view, threads)
                 self.sent += count
                 view = view[count:]
@@ -201,9 +202,11 @@ class Exchange:
     async def _lend(self, view: memoryview, threads: anyio.CapacityLimiter) -> int:
         """Lend the connection to a thread that sends; gives how many bytes went."""
         wire = self.wire
+        if wire.sock.fileno() < 0:
+            return 0  # closed meanwhile, as the next to send will be told
         wire.lent = True
         try:
-            return await in_thread(wire.push, view[:HOP], monotonic() + HOP_TIME, limiter=threads)
+            return await in_thread(lambda: wire.push(view[:HOP], monotonic() + HOP_TIME), limiter=threads)
         finally:
             wire.take_back()
 

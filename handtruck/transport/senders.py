@@ -236,6 +236,8 @@ class ClientSender:
         request.extensions["handtruck.idempotent"] = draft.idempotent
         # An empty one too: httpx's own is an async generator, see _body.
         body = draft.body.stream()
+        if isinstance(body, ViewStream):
+            body.threads = None  # what is between us and the socket may cancel a hop, whose thread goes on
         request.stream = _as_stream_of(library.AsyncByteStream, body)
         return _ThroughClient(self, request, body)
 

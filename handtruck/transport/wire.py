@@ -33,7 +33,7 @@ AHEAD: Final = 16 * 1024
 """Bytes of a body that may come together with its head; only they are copied."""
 
 FAST: Final = 128 * 1024
-"""Bytes that the kernel brings or takes at once where the network is faster than the loop, and a thread pays."""
+"""Bytes for which a thread pays: that the kernel brings at once, or that remain to be encrypted."""
 
 HOP: Final = 8 * 1024 * 1024
 """Bytes after which a thread comes back, and others have their turn."""
@@ -185,7 +185,7 @@ class Wire:
         return got
 
     @property
-    def outpaced(self) -> bool:
+    def encrypts(self) -> bool:
         """Large bodies had better be sent in a thread: there is much to encrypt. In the clear that would cost more."""
         return self.secure and self._ready is not None
 

@@ -125,6 +125,29 @@ async def test_the_object_level(name: str, tmp_path: Path) -> None:
         assert tiny.uploads == {}
 
 
+@pytest.mark.parametrize("name", OURS)
+async def test_threads_are_for_our_own_hands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may cancel whom it has called, natively, and not wait for a thread: it is not given any."""
+    seen: list[tuple[type, bool]] = []
+
+    def noting(kind: type[DirectSender | ClientSender], what: str) -> None:
+        sending = getattr(kind, what)
+
+        async def noted(self: Any, call: Any) -> Any:
+            if isinstance(call.stream, ViewStream) and call.stream.view:
+                seen.append((kind, call.stream.threads is not None))
+            return await sending(self, call)
+
+        monkeypatch.setattr(kind, what, noted)
+
+    noting(DirectSender, "perform")
+    noting(ClientSender, "send")
+    async with store() as (_, tiny), road(name) as http, client(tiny.peer, client=http) as s3:
+        await s3.put_multipart("b/k", BODY, part_size=PART, workers_count=3)
+    assert {kind for kind, _ in seen} == {DirectSender if http is None else ClientSender}
+    assert any(threads for _, threads in seen) == (http is None)  # parts have some, and what completes them has not
+
+
 @pytest.mark.parametrize("name", ROADS)
 @pytest.mark.parametrize("server", ["rclone", "rgw"], indirect=True)
 async def test_a_round_trip_over_a_real_server(

@@ -9,9 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from anyio import CapacityLimiter
 
 from handtruck.transfer import buffers
 from handtruck.transfer.buffers import Buffers, Filling, fresh
+from handtruck.transfer.fetch import IntoFile
 from tests.transport.support import GOES_RED, MIB
 
 if TYPE_CHECKING:
@@ -130,3 +132,33 @@ def test_mutation_shared_with_children(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buffers, "_OPTIONS", {})
     with pytest.raises(GOES_RED):
         check_a_child_has_its_own()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("size", "pooled", "most", "length", "taken"),
+    [
+        (2 * MIB, False, 1000, 1000, False),
+        (2 * MIB, True, 1000, 1000, True),
+        (2 * MIB, False, 300 * 1024, 300 * 1024, True),
+        (2 * MIB, False, None, 2 * MIB, True),
+        (4096, False, 1000, 1000, False),
+        (4096, False, 5000, 4096, True),
+    ],
+)
+async def test_blocks_are_no_larger_than_was_asked_for(
+    size: int, pooled: bool, most: int | None, length: int, taken: bool
+) -> None:
+    """Little has memory of its own, where there is none yet; else it is a buffer's."""
+    given: list[int] = []
+
+    class Reader:
+        async def pour(self, view: memoryview, _sink: object, _limiter: object) -> int:
+            given.append(len(view))
+            return len(view)
+
+    pool = Buffers(size, [fresh(size)] if pooled else [])
+    into = IntoFile(lambda _: bytes, pool, CapacityLimiter(1))
+    assert await into.take(Reader(), 0, most) == length  # type: ignore[arg-type]
+    assert given == [length]
+    assert len(pool.free) == taken

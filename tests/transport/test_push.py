@@ -123,12 +123,40 @@ async def check_sent(size: int, secure: dict[str, Any], *, threads: bool = True)
         assert peer.connections == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, FAST, FAST + 1, 2 * FAST, 2 * FAST + 1, MIB, 3 * MIB + 1, HOP, len(BODY)])
+@pytest.mark.parametrize("size", [0, 1, FAST, 2 * FAST + 1, 3 * FAST - 1, 3 * FAST, MIB, 3 * MIB + 1, HOP, len(BODY)])
 async def test_sent(size: int, secure: dict[str, Any], hops: list[Hop]) -> None:
     await check_sent(size, secure)
     assert threading.get_ident() not in {hop.thread for hop in hops}
     assert all(0 <= hop.sent <= hop.size <= HOP for hop in hops)
-    assert bool(hops) == (size > 2 * FAST)  # what the loop encrypts at once
+    assert bool(hops) == (size >= 3 * FAST)  # the loop encrypts two at once, and what is not worth a hop
+
+
+async def test_nobody_waits_for_a_thread(secure: dict[str, Any], hops: list[Hop]) -> None:
+    """All have something else to do, with a disk that hangs: the loop encrypts."""
+    busy = one()
+    busy.acquire_on_behalf_of_nowait("somebody else")
+    async with serving(ok(b"fine"), **secure["peer"]) as peer, transport(**secure["own"]) as own:
+        with anyio.fail_after(SOON):
+            assert (await put(own, peer, BODY[: 3 * MIB], busy)).content == b"fine"
+        assert_at_rest(own)
+    assert not hops
+
+
+async def test_closed_before_it_is_lent(secure: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By somebody who had a turn after the first block."""
+    send_some = Wire.send_some
+
+    async def closing(self: Wire, view: memoryview, timeout: float | None) -> int:
+        sent = await send_some(self, view, timeout)
+        if sent > FAST:
+            self.close()
+        return sent
+
+    monkeypatch.setattr(Wire, "send_some", closing)
+    async with serving(ok(b"fine"), **secure["peer"]) as peer, transport(**secure["own"]) as own:
+        with pytest.raises(httpx.WriteError):
+            await put(own, peer, BODY[: 3 * MIB], one())
+        assert_at_rest(own)
 
 
 async def check_who_sends(secure: dict[str, Any], hops: list[Hop]) -> None:
@@ -435,7 +463,7 @@ async def test_mutation_some_is_sent_twice(secure: dict[str, Any], monkeypatch: 
 async def test_mutation_threads_in_the_clear(
     secure: dict[str, Any], hops: list[Hop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Wire, "outpaced", property(lambda _: True))
+    monkeypatch.setattr(Wire, "encrypts", property(lambda _: True))
     with pytest.raises(GOES_RED):
         await check_who_sends(secure, hops)
 
