@@ -193,6 +193,14 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: anyio.Cap
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
 
+def own_thread() -> anyio.CapacityLimiter:
+    """For what is the caller's, and may block for as long as it likes; it may even wait for another call of ours.
+
+    So it takes none of the threads in which a session does its own work.
+    """
+    return anyio.CapacityLimiter(1)
+
+
 class LoopLocks:
     """One lock for each event loop: what it guards may outlive a loop, or serve two of them.
 

@@ -29,7 +29,7 @@ import anyio.from_thread
 from anyio.lowlevel import checkpoint
 
 from .._body import flat
-from .._tasks import in_thread
+from .._tasks import in_thread, own_thread
 from ..errors import UsageError
 from ..protocol.parts import MIB
 
@@ -268,21 +268,13 @@ class AsyncFileBlocks(Blocks):
         self.rest.view = NOTHING
 
 
-def _own_thread() -> anyio.CapacityLimiter:
-    """For what is the caller's, and may block for as long as it likes; it may even wait for another call of ours.
-
-    So it takes none of the threads in which the session does its own work.
-    """
-    return anyio.CapacityLimiter(1)
-
-
 @dataclass(slots=True)
 class FileBlocks(Blocks):
     """A file, read in a worker thread, a hop for each part. It stays open."""
 
     file: BinaryFile
     rest: Rest = field(default_factory=Rest)
-    thread: anyio.CapacityLimiter = field(default_factory=_own_thread)
+    thread: anyio.CapacityLimiter = field(default_factory=own_thread)
 
     async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""
@@ -310,7 +302,7 @@ class ThreadBlocks(Blocks):
     session: Session
     blocks: Iterator[BytesLike]
     rest: Rest = field(default_factory=Rest)
-    thread: anyio.CapacityLimiter = field(default_factory=_own_thread)
+    thread: anyio.CapacityLimiter = field(default_factory=own_thread)
 
     async def read(self, data: Filling, wanted: int) -> bool:
         """See :class:`Blocks`."""

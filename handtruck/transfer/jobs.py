@@ -181,7 +181,7 @@ async def download_stream(
     session: Session, plan: DownloadPlan, target: object, progress: ProgressCallback | None
 ) -> DownloadResult:
     """Fetch an object into something that takes its bytes in order."""
-    taker, meter = taker_of(target, session.threads), Meter(progress)
+    taker, meter = taker_of(target), Meter(progress)
     expected = await ask(session, plan) if plan.verify else Expected(None, None)
     plan = replace(plan, headers=expected.tied(plan.headers))
     hasher = None if expected.checksum is None else new_hasher(expected.checksum.algorithm)

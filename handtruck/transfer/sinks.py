@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from .._tasks import in_thread
+from .._tasks import in_thread, own_thread
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Taker(Protocol):
         ...
 
 
-def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
+def taker_of(target: object) -> Taker:
     """Whatever the caller gave, as something that takes blocks.
 
     Raises:
@@ -65,11 +65,11 @@ def taker_of(target: object, limiter: anyio.CapacityLimiter) -> Taker:
         raise UsageError("the target is a text file; open it in binary mode")
     write, send = getattr(target, "write", None), getattr(target, "send", None)
     if iscoroutinefunction(write):
-        return _Taker(write, limiter, awaited=True)
+        return _Taker(write, awaited=True)
     if iscoroutinefunction(send):
-        return _Taker(send, limiter, awaited=True)
+        return _Taker(send, awaited=True)
     if callable(write) and not hasattr(target, "drain"):  # asyncio's StreamWriter belongs to its loop's thread
-        return _Taker(write, limiter, raw=isinstance(target, io.RawIOBase))
+        return _Taker(write, raw=isinstance(target, io.RawIOBase))
     raise UsageError(
         f"the target must be a path, an open binary file, or have an async write or send, not {type(target).__name__}"
     )
@@ -83,9 +83,9 @@ class _Taker:
     """
 
     function: Any
-    limiter: anyio.CapacityLimiter
     awaited: bool = False
     raw: bool = False
+    thread: anyio.CapacityLimiter = field(default_factory=own_thread)
 
     async def take(self, block: bytes) -> None:
         """See :class:`Taker`."""
@@ -95,7 +95,7 @@ class _Taker:
     async def _call(self, block: bytes) -> object:
         if self.awaited:
             return await self.function(block)
-        [took] = await in_thread(self._called, block, limiter=self.limiter)
+        [took] = await in_thread(self._called, block, limiter=self.thread)
         if isawaitable(took):
             self.awaited = True
             return await took

@@ -9,6 +9,7 @@ import codecs
 import errno
 import io
 import tempfile
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ import anyio
 import anyio.abc
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 
 from handtruck.errors import ConnectionFailed, InvalidResponse, NotFound, PreconditionFailed, UsageError
 from handtruck.models import DownloadResult, Progress
@@ -316,10 +318,8 @@ async def test_what_fits_into_a_part_costs_one_request() -> None:
 
 
 async def test_takers_by_themselves() -> None:
-    limiter = anyio.CapacityLimiter(1)
-
     async def take(sink: Any) -> None:
-        taker = taker_of(sink, limiter)
+        taker = taker_of(sink)
         for block in (b"one", b"", b"two"):
             await taker.take(block)
 
@@ -328,7 +328,32 @@ async def test_takers_by_themselves() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(take, sink)
         assert bytes(sink.taken) == b"onetwo"
-    assert not limiter.borrowed_tokens
+
+
+async def test_a_write_that_waits_for_other_calls_of_the_same_client(tmp_path: Path) -> None:
+    """More of them than the session has threads."""
+    go_on, count = threading.Event(), 20
+    waiting: list[int] = []
+    source = tmp_path / "source"
+    source.write_bytes(BODY)
+
+    def wait(_: bytes) -> None:
+        waiting.append(1)
+        assert go_on.wait(10)
+
+    async with store() as (s3, tiny):
+        tiny.put("b/k", BODY)
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(get, s3, Plain(wait))
+            try:
+                while len(waiting) < count:
+                    await checkpoint()
+                assert not s3._session.threads.borrowed_tokens
+                await s3.upload("b/other", source)
+            finally:
+                go_on.set()
+        assert tiny.objects["b/other"].data == BODY
 
 
 # -- What goes wrong ---------------------------------------------------------------------------------------------------
@@ -586,3 +611,11 @@ async def test_mutation_neither_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     async with store() as (s3, tiny):
         with pytest.raises(AssertionError):
             await one_version(s3, tiny)
+
+
+async def test_mutation_writes_take_the_sessions_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight = anyio.CapacityLimiter(8)
+    taker: Any = sinks._Taker
+    monkeypatch.setattr(sinks, "_Taker", partial(taker, thread=eight))
+    with pytest.raises(TimeoutError), anyio.fail_after(0.3):
+        await test_a_write_that_waits_for_other_calls_of_the_same_client(tmp_path)
